@@ -1,0 +1,3 @@
+//! The `meridian` program: server, playground, admin, produce, consume, bench.
+
+fn main() {}

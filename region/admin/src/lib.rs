@@ -1,0 +1,1 @@
+//! The admin REST API as a pure machine on broker commands.

@@ -1,0 +1,1 @@
+//! Sessions, topics, producers, subscriptions, dispatch.

@@ -1,0 +1,1 @@
+//! meta-api on openraft with a durable log.

@@ -1,0 +1,1 @@
+//! One process: its machines and the only routing table.

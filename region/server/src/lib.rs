@@ -1,0 +1,1 @@
+//! Listeners, threads, config, supervision.

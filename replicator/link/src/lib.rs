@@ -1,0 +1,1 @@
+//! Forwards one topic to one remote region, exactly once and in order.

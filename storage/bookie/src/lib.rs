@@ -1,0 +1,1 @@
+//! The disk side of storage: fences, log layout, sparse index, cleaner.

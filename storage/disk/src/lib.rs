@@ -1,0 +1,1 @@
+//! The log device: preallocated files, one writer thread, fdatasync before any answer.

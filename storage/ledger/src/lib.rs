@@ -1,0 +1,1 @@
+//! The quorum protocol of one ledger: writer, recovery with fencing, reader.

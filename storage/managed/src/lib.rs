@@ -1,0 +1,1 @@
+//! A topic's log as a chain of ledgers, and its durable cursors.

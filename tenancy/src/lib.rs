@@ -1,0 +1,1 @@
+//! Tenants, namespaces, policies, quotas, fairness.

@@ -1,0 +1,90 @@
+//! What a ledger client asks a bookie, and what it answers. Node-to-node frames carry these; inside one node they are
+//! passed as values.
+//!
+//! **What**  Every answer repeats the [`RequestId`] of its question. Answers may be lost, late or doubled.
+
+use base::{EntryData, EntryId, LedgerId, RequestId};
+
+/// A question to one bookie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BookieRequest {
+    /// Store one entry durably. `lac` is the writer's last confirmed entry at this moment.
+    /// `recovery` adds pass a fence: only the node that fenced the ledger may send them.
+    Add { id: RequestId, ledger: LedgerId, entry: EntryId, lac: EntryId, recovery: bool, data: EntryData },
+    /// Read consecutive entries from `from`, at most `entries_max` and about `bytes_max` (at least one entry when it
+    /// exists). With `fence` the ledger is fenced durably before the answer.
+    Read { id: RequestId, ledger: LedgerId, from: EntryId, entries_max: u32, bytes_max: u32, fence: bool },
+    /// The highest LAC that any stored entry carries, and the last entry stored. With `fence` as above.
+    ReadLac { id: RequestId, ledger: LedgerId, fence: bool },
+    /// The ledger is gone from the metadata: forget it. Idempotent.
+    Delete { id: RequestId, ledger: LedgerId },
+}
+
+impl BookieRequest {
+    pub fn id(&self) -> RequestId {
+        match self {
+            Self::Add { id, .. } | Self::Read { id, .. } | Self::ReadLac { id, .. } | Self::Delete { id, .. } => *id,
+        }
+    }
+}
+
+/// A bookie's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BookieResponse {
+    Added { id: RequestId, ledger: LedgerId, entry: EntryId, outcome: AddOutcome },
+    Read { id: RequestId, ledger: LedgerId, outcome: ReadOutcome },
+    Lac { id: RequestId, ledger: LedgerId, outcome: LacOutcome },
+    Deleted { id: RequestId, ledger: LedgerId },
+}
+
+impl BookieResponse {
+    pub fn id(&self) -> RequestId {
+        match self {
+            Self::Added { id, .. } | Self::Read { id, .. } | Self::Lac { id, .. } | Self::Deleted { id, .. } => *id,
+        }
+    }
+}
+
+/// What became of an add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddOutcome {
+    /// On disk (fdatasync returned) before this answer left.
+    Stored,
+    /// Another node has fenced the ledger; whether the entry is stored is unknown to the writer.
+    Fenced,
+    /// The bookie takes no writes now (disk full).
+    ReadOnly,
+    /// The bookie could not do it in time or is overloaded: outcome unknown.
+    Unknown,
+}
+
+/// What a read found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadOutcome {
+    /// Consecutive entries; the first is the one asked for.
+    Entries(Vec<StoredEntry>),
+    /// Explicit negative: the bookie knows the ledger and does not have the entry.
+    NoSuchEntry,
+    /// Explicit negative: the bookie never saw the ledger.
+    NoSuchLedger,
+    /// Damage, overload, limbo: neither yes nor no.
+    Unknown,
+}
+
+/// One entry as a bookie gives it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEntry {
+    pub entry: EntryId,
+    /// The LAC that was written with it.
+    pub lac: EntryId,
+    pub data: EntryData,
+}
+
+/// What a LAC read found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LacOutcome {
+    /// `last` is the highest entry stored ([`EntryId::NONE`] when there is none).
+    Lac { lac: EntryId, last: EntryId },
+    NoSuchLedger,
+    Unknown,
+}

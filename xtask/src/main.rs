@@ -1,0 +1,3 @@
+//! The developer's tool: test, tidy, codegen, bench.
+
+fn main() {}
