@@ -3,13 +3,25 @@
 //! **What**  Requests, responses and events as plain data, and [`MetaState`], the pure state machine behind every
 //! implementation (openraft in `meta`, the ideal and the flaky store in `sim`).
 //!
-//! **Invariants**
-//! - I1  a transaction applies wholly or not at all.
-//! - I2  a key's version is the revision of its last put; revisions grow by one per committed transaction.
-//! - I3  events of one revision are delivered together, revisions in order, none left out.
+//! **Invariants**  I1–I4 of [`MetaState`]; every implementation of the store keeps them, and adds:
+//! - a read is linearizable: it sees every write that was answered before the read was asked;
+//! - a write is durable before it is answered with anything but [`MetaResponse::Unavailable`].
+//!
+//! **Not here**  Replication, durability and watch queues (`meta`), the layout of keys (`tenancy::keys`).
+//!
+//! **Tests**  `state/tests.rs` against a reference model, `codec/tests.rs` with golden bytes.
 
+mod codec;
+mod limits;
+mod snapshot;
 mod state;
 
+pub use codec::DecodeError;
+pub use limits::{
+    COMPARES_MAX, KEY_BYTES_MAX, RANGE_BYTES_MAX, RANGE_ITEMS_MAX, STATE_BYTES_MAX, VALUE_BYTES_MAX, WRITES_BYTES_MAX,
+    WRITES_MAX,
+};
+pub use snapshot::SnapshotError;
 pub use state::MetaState;
 
 use bytes::Bytes;
@@ -35,37 +47,82 @@ pub enum Compare {
     NoneWithPrefix { prefix: String },
 }
 
-/// A write of a transaction.
+/// A write of a transaction. Writes of one transaction apply in the order given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Write {
-    Put { key: String, value: Bytes },
-    Delete { key: String },
+    Put {
+        key: String,
+        value: Bytes,
+    },
+    /// Deleting an absent key is no error and makes no event.
+    Delete {
+        key: String,
+    },
 }
 
 /// A request to the store. Reads are linearizable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MetaRequest {
-    Get { key: String },
-    /// Keys that start with `prefix` and sort after `after` (when given), in order, at most `limit`.
-    Range { prefix: String, after: Option<String>, limit: u32 },
-    /// All writes if every condition holds, else none.
-    Txn { compare: Vec<Compare>, writes: Vec<Write> },
+    Get {
+        key: String,
+    },
+    /// Keys that start with `prefix` and sort after `after` (when given), in order, at most `limit`. The store may
+    /// answer fewer ([`RANGE_ITEMS_MAX`], [`RANGE_BYTES_MAX`]) and then says `more`.
+    Range {
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    },
+    /// All writes if every condition holds, else none. Without writes it is a check and takes no revision.
+    Txn {
+        compare: Vec<Compare>,
+        writes: Vec<Write>,
+    },
     /// Adds `by` to a decimal counter (absent counts as 0) and answers the value before: a block of fresh numbers.
-    Reserve { key: String, by: u64 },
+    Reserve {
+        key: String,
+        by: u64,
+    },
+}
+
+impl MetaRequest {
+    /// Whether the request may change the state, and therefore has to be replicated and made durable.
+    pub fn is_write(&self) -> bool {
+        match self {
+            Self::Get { .. } | Self::Range { .. } => false,
+            Self::Txn { .. } | Self::Reserve { .. } => true,
+        }
+    }
 }
 
 /// An answer of the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MetaResponse {
     Value(Option<Versioned>),
-    Range { items: Vec<(String, Versioned)>, more: bool },
+    Range {
+        items: Vec<(String, Versioned)>,
+        more: bool,
+    },
     /// The transaction's writes are durable; every written key now has this version.
-    Committed { revision: u64 },
-    /// Condition `index` did not hold; `actual` is what stands under its key.
-    Conflict { index: u32, actual: Option<Versioned> },
-    Reserved { first: u64 },
+    Committed {
+        revision: u64,
+    },
+    /// Condition `index` did not hold; `actual` is what stands under its key (for a prefix: under the first such key).
+    Conflict {
+        index: u32,
+        actual: Option<Versioned>,
+    },
+    Reserved {
+        first: u64,
+    },
+    /// The request itself breaks a limit or a rule: nothing was changed, and the same request will be refused again.
+    Refused {
+        reason: String,
+    },
     /// No answer could be had: for a write the outcome is unknown.
-    Unavailable { reason: String },
+    Unavailable {
+        reason: String,
+    },
 }
 
 /// One change that a watcher sees.
