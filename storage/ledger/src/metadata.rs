@@ -1,0 +1,155 @@
+//! What the metadata store knows of one ledger.
+//!
+//! **States**  Open → InRecovery → Closed;  Open → Closed when its own writer closes it. Closed is final.
+//!
+//! **Invariants**
+//! - I1  there is at least one fragment; the first starts at entry 0; first entries strictly ascend.
+//! - I2  every fragment has exactly `ensemble` bookies, none twice.
+//! - I3  in a closed ledger no fragment but the first starts above `last_entry`.
+
+use crate::ReplicationConfig;
+use base::{EntryId, NodeId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// Where a ledger stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LedgerState {
+    /// One writer may append.
+    Open,
+    /// Somebody is taking it over: its writer may change nothing any more.
+    InRecovery,
+    /// Final. `last_entry` is [`EntryId::NONE`] when it is empty. `length` is the sum of the entries' bytes (head and
+    /// body): exact when the writer closed it, an estimate for what a recovery had no need to read.
+    Closed { last_entry: EntryId, length: u64 },
+}
+
+/// The bookies that hold the entries from `first_entry` to the next fragment's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fragment {
+    pub first_entry: EntryId,
+    /// The ensemble; the index is an entry's slot.
+    pub bookies: Vec<NodeId>,
+}
+
+/// The metadata record of one ledger. Changed only by compare-and-put.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerMetadata {
+    pub state: LedgerState,
+    pub replication: ReplicationConfig,
+    pub fragments: Vec<Fragment>,
+    /// Unix milliseconds, for people.
+    pub created_ms: u64,
+}
+
+/// A metadata record that breaks an invariant: damaged or written by something else.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MetadataError {
+    #[error("ledger metadata has no fragment that starts at entry 0")]
+    NoFirstFragment,
+    #[error("ledger metadata has a fragment at entry {0} that does not start above the one before")]
+    FragmentOrder(EntryId),
+    #[error(
+        "ledger metadata has a fragment at entry {first_entry} with {bookies} different bookies instead of {ensemble}"
+    )]
+    FragmentBookies { first_entry: EntryId, bookies: usize, ensemble: u32 },
+    #[error("ledger metadata is closed at entry {last_entry} but has a fragment that starts at {first_entry}")]
+    FragmentAboveEnd { first_entry: EntryId, last_entry: EntryId },
+}
+
+impl LedgerMetadata {
+    /// A new, open ledger on these bookies.
+    ///
+    /// # Errors
+    /// [`MetadataError::FragmentBookies`] unless there are exactly `ensemble` different bookies.
+    pub fn new(replication: ReplicationConfig, bookies: Vec<NodeId>, created_ms: u64) -> Result<Self, MetadataError> {
+        let fragments = vec![Fragment { first_entry: EntryId(0), bookies }];
+        let metadata = Self { state: LedgerState::Open, replication, fragments, created_ms };
+        metadata.check()?;
+        Ok(metadata)
+    }
+
+    /// Checks I1–I3; call it on everything that was decoded.
+    ///
+    /// # Errors
+    /// The first broken rule.
+    pub fn check(&self) -> Result<(), MetadataError> {
+        let mut before: Option<EntryId> = None;
+        for fragment in &self.fragments {
+            let first_entry = fragment.first_entry;
+            match before {
+                None if first_entry != EntryId(0) => return Err(MetadataError::NoFirstFragment),
+                Some(before) if first_entry <= before => return Err(MetadataError::FragmentOrder(first_entry)),
+                None | Some(_) => before = Some(first_entry),
+            }
+            let bookies = fragment.bookies.iter().collect::<BTreeSet<_>>().len();
+            let ensemble = self.replication.ensemble();
+            if u32::try_from(bookies) != Ok(ensemble) || bookies != fragment.bookies.len() {
+                return Err(MetadataError::FragmentBookies { first_entry, bookies, ensemble });
+            }
+        }
+        match (before, self.state) {
+            (None, _) => Err(MetadataError::NoFirstFragment),
+            (Some(first_entry), LedgerState::Closed { last_entry, .. })
+                if first_entry > last_entry && self.fragments.len() > 1 =>
+            {
+                Err(MetadataError::FragmentAboveEnd { first_entry, last_entry })
+            }
+            (Some(_), LedgerState::Open | LedgerState::InRecovery | LedgerState::Closed { .. }) => Ok(()),
+        }
+    }
+
+    /// The fragment that holds (or would hold) `entry`.
+    pub fn fragment_of(&self, entry: EntryId) -> &Fragment {
+        let index = self.fragments.partition_point(|fragment| fragment.first_entry <= entry);
+        &self.fragments[index.saturating_sub(1)]
+    }
+
+    /// The first entry that is no longer in the fragment of `entry`; `None` when that is the last fragment.
+    pub fn fragment_end(&self, entry: EntryId) -> Option<EntryId> {
+        let index = self.fragments.partition_point(|fragment| fragment.first_entry <= entry);
+        self.fragments.get(index.max(1)).map(|fragment| fragment.first_entry)
+    }
+
+    /// The fragment that takes new entries.
+    pub fn last_fragment(&self) -> &Fragment {
+        assert!(!self.fragments.is_empty(), "LedgerMetadata I1: at least one fragment");
+        &self.fragments[self.fragments.len() - 1]
+    }
+
+    /// Every bookie that holds a part of the ledger.
+    pub fn bookies(&self) -> BTreeSet<NodeId> {
+        self.fragments.iter().flat_map(|fragment| fragment.bookies.iter().copied()).collect()
+    }
+
+    /// The last entry and the length of a closed ledger.
+    pub fn closed(&self) -> Option<(EntryId, u64)> {
+        match self.state {
+            LedgerState::Closed { last_entry, length } => Some((last_entry, length)),
+            LedgerState::Open | LedgerState::InRecovery => None,
+        }
+    }
+
+    /// The same ledger with `bookies` from `first_entry` on. Fragments at or above it are replaced.
+    #[must_use]
+    pub fn with_ensemble(&self, first_entry: EntryId, bookies: Vec<NodeId>) -> Self {
+        let mut changed = self.clone();
+        changed.fragments.retain(|fragment| fragment.first_entry < first_entry);
+        changed.fragments.push(Fragment { first_entry, bookies });
+        changed
+    }
+
+    /// The same ledger in recovery.
+    #[must_use]
+    pub fn in_recovery(&self) -> Self {
+        Self { state: LedgerState::InRecovery, ..self.clone() }
+    }
+
+    /// The same ledger closed. Fragments that hold nothing go, but for the first.
+    #[must_use]
+    pub fn closed_at(&self, last_entry: EntryId, length: u64) -> Self {
+        let mut closed = Self { state: LedgerState::Closed { last_entry, length }, ..self.clone() };
+        closed.fragments.retain(|fragment| fragment.first_entry <= last_entry || fragment.first_entry == EntryId(0));
+        closed
+    }
+}
