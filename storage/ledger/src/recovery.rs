@@ -1,6 +1,6 @@
 //! Takes a ledger over from a writer that may be dead or merely slow, and closes it.
 
-use crate::{LedgerEffect, LedgerMetadata, MetadataOutcome, Placement, RequestIds, Seeded};
+use crate::{LedgerEffect, LedgerMetadata, MetadataOutcome, Placement, RequestIds, Seeded, VersionedMetadata};
 use base::{Effects, EntryId, ErrorClass, LedgerId, Mono, NodeId, Now, RequestId};
 use std::time::Duration;
 use wire::bookie::BookieResponse;
@@ -65,13 +65,11 @@ pub struct LedgerRecovery {
 }
 
 impl LedgerRecovery {
-    /// Starts at once. `metadata` was read under `version`; a ledger that is already closed is recovered immediately.
-    #[expect(clippy::too_many_arguments, reason = "a constructor that also starts the machine")]
+    /// Starts at once. A ledger that is already closed is recovered immediately.
     pub fn start(
         _ids: RequestIds,
         _ledger: LedgerId,
-        _metadata: LedgerMetadata,
-        _version: u64,
+        _metadata: VersionedMetadata,
         _options: RecoveryOptions,
         _placement: Placement,
         _now: Now,

@@ -1,6 +1,6 @@
 //! Appends entries to one open ledger and confirms them in order.
 
-use crate::{LedgerEffect, LedgerMetadata, MetadataOutcome, Placement, RequestIds, Seeded};
+use crate::{LedgerEffect, LedgerMetadata, MetadataOutcome, Placement, RequestIds, Seeded, VersionedMetadata};
 use base::{Effects, EntryData, EntryId, ErrorClass, LedgerId, Mono, NodeId, Now, RequestId};
 use std::time::Duration;
 use wire::bookie::BookieResponse;
@@ -65,12 +65,11 @@ pub struct LedgerWriter {
 }
 
 impl LedgerWriter {
-    /// A writer for a ledger whose freshly created, open and empty metadata is stored under `version`.
+    /// A writer for a ledger that was just created: open, empty, one fragment.
     pub fn new(
         _ids: RequestIds,
         _ledger: LedgerId,
-        _metadata: LedgerMetadata,
-        _version: u64,
+        _metadata: VersionedMetadata,
         _options: WriterOptions,
         _placement: Placement,
     ) -> Self {
