@@ -3,6 +3,12 @@
 //!
 //! **What**  Every answer repeats the [`RequestId`] of its question. Answers may be lost, late or doubled.
 
+mod codec;
+
+pub use codec::{
+    BookieFrameSplitter, BookieWireError, decode_request, decode_response, encode_request, encode_response,
+};
+
 use base::{EntryData, EntryId, LedgerId, RequestId};
 
 /// A question to one bookie.
@@ -84,7 +90,10 @@ pub struct StoredEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LacOutcome {
     /// `last` is the highest entry stored ([`EntryId::NONE`] when there is none).
-    Lac { lac: EntryId, last: EntryId },
+    Lac {
+        lac: EntryId,
+        last: EntryId,
+    },
     NoSuchLedger,
     Unknown,
 }

@@ -5,6 +5,10 @@
 //! Entries that are not to be forwarded leave no trace: `previous` passes over them. The receiver stores an entry only
 //! when `previous` equals its watermark, which it derives from its own log (geo.md §5 item 2).
 
+mod codec;
+
+pub use codec::{RegionFrameSplitter, RegionWireError, decode, encode};
+
 use base::{EntryData, Position, RegionId, RegionName, TopicName};
 use bytes::Bytes;
 

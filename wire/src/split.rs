@@ -1,0 +1,30 @@
+//! Cutting length-prefixed frames out of a growing buffer.
+//!
+//! **What**  The part that every stream shares: read the u32 length, refuse it or wait for the bytes, and ask for room in
+//! steps that follow what has arrived (wire I2).
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Bytes of the length field.
+pub(crate) const LENGTH_BYTES: usize = 4;
+/// The least room asked for at once, in bytes.
+const RESERVE_STEP: usize = 64 * 1024;
+
+/// The length of the frame that starts at `buf`, without its length field; `None` until four bytes have arrived.
+pub(crate) fn peek_length(buf: &BytesMut) -> Option<u32> {
+    buf.first_chunk::<LENGTH_BYTES>().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+/// Takes the frame of `length` bytes (length field not counted, and dropped) once it is complete. Until then it makes
+/// room for more: never more than what has arrived, or one step.
+pub(crate) fn take_frame(buf: &mut BytesMut, length: u32) -> Option<Bytes> {
+    let whole = LENGTH_BYTES.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
+    if buf.len() < whole {
+        let missing = whole.saturating_sub(buf.len());
+        buf.reserve(missing.min(buf.len().max(RESERVE_STEP)));
+        return None;
+    }
+    let mut frame = buf.split_to(whole);
+    frame.advance(LENGTH_BYTES);
+    Some(frame.freeze())
+}
