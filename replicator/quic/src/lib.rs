@@ -1,1 +1,21 @@
 //! QUIC with mutual TLS between regions.
+//!
+//! **What**  [`QuicEndpoint`] keeps one connection to every peer region alive and carries [`wire::region::RegionFrame`]s
+//! over it: frames of one group in order on one of K streams, answers and policies on a control stream that no bulk data
+//! delays. Who may connect is decided by [`Trust`] before the first frame is read.
+//!
+//! **Not here**  What the frames mean (`link`, `broker`), where peers and their certificates are configured (`admin`).
+//!
+//! **Tests**  `tests/` on loopback: identities, reconnecting, order, bounds; `examples/throughput.rs` measures.
+
+mod config;
+mod endpoint;
+mod event;
+mod identity;
+mod trust;
+
+pub use config::{Congestion, Peer, PeerAddress, PeerAddressError, QuicConfig, QuicLimits};
+pub use endpoint::{OpenError, PeerStatus, QuicEndpoint, SendRefusal, SendRefused, Sent};
+pub use event::{FramePermit, QuicEvent};
+pub use identity::{Identity, IdentityError};
+pub use trust::{Trust, TrustError};

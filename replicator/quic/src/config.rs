@@ -1,0 +1,139 @@
+//! What an endpoint is told: its own address and identity, its limits, its peers.
+
+use crate::{Identity, Trust};
+use base::{RegionId, RegionName};
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+/// One endpoint. There is one per process.
+#[derive(Clone, Debug)]
+pub struct QuicConfig {
+    /// UDP address to listen on and to dial from.
+    pub bind: SocketAddr,
+    /// This region's name and number, told to every peer.
+    pub region: RegionName,
+    pub number: RegionId,
+    pub identity: Identity,
+    /// A random number, new in every process: tells a restarted peer from a second connection of the same one, and
+    /// seeds the jitter of reconnecting.
+    pub instance: u64,
+    pub limits: QuicLimits,
+}
+
+/// How the sending rate follows the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Congestion {
+    /// Keeps its rate under random loss; what a WAN needs.
+    Bbr,
+    Cubic,
+}
+
+/// Bounds and times of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuicLimits {
+    /// Ordered streams for link frames in each direction; groups are spread over them.
+    pub streams: u16,
+    /// Frames queued for one peer before `send` reports [`crate::Sent::Full`], in bytes. Up to twice this is accepted.
+    pub queue_bytes_max: u64,
+    /// Frames of one peer handed out and not yet dropped by the owner, in bytes; then its streams are not read.
+    pub inbound_bytes_max: u32,
+    /// Largest accepted frame, in bytes.
+    pub frame_bytes_max: u32,
+    /// Received and not yet read, per stream and per connection, in bytes.
+    pub stream_window_bytes: u32,
+    pub connection_window_bytes: u32,
+    /// Sent and not yet acknowledged by the peer's transport, per connection, in bytes.
+    pub send_window_bytes: u64,
+    /// Handshakes under way before new ones must prove their address, and before they are refused.
+    pub handshakes_before_retry: usize,
+    pub handshakes_max: usize,
+    pub congestion: Congestion,
+}
+
+impl QuicLimits {
+    /// Sized for 1 Gbit/s over 100 ms: windows of twice the bandwidth-delay product and more.
+    pub fn standard() -> Self {
+        Self {
+            streams: 32,
+            queue_bytes_max: 16 << 20,
+            inbound_bytes_max: 64 << 20,
+            frame_bytes_max: 8 << 20,
+            stream_window_bytes: 32 << 20,
+            connection_window_bytes: 64 << 20,
+            send_window_bytes: 64 << 20,
+            handshakes_before_retry: 64,
+            handshakes_max: 256,
+            congestion: Congestion::Bbr,
+        }
+    }
+}
+
+/// A region to stay connected with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub region: RegionName,
+    pub number: RegionId,
+    /// Tried in turn. Empty: this region never dials and waits for the peer to do so.
+    pub urls: Vec<PeerAddress>,
+    pub trust: Trust,
+}
+
+/// `host:port` of a peer; the host is a name or an IP address and is resolved anew for every attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerAddress(String);
+
+/// A replicator URL that names no address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("replicator address '{text}': {rule}; write quic://host:port[,host:port]")]
+pub struct PeerAddressError {
+    pub text: String,
+    pub rule: &'static str,
+}
+
+impl PeerAddress {
+    /// Reads a `replicatorUrl`: `quic://host:port[,host:port]`.
+    ///
+    /// # Errors
+    /// [`PeerAddressError`] naming the first part that is no address.
+    pub fn parse_url(url: &str) -> Result<Vec<Self>, PeerAddressError> {
+        let refuse = |rule| PeerAddressError { text: url.chars().take(200).collect(), rule };
+        let list = url.strip_prefix("quic://").ok_or_else(|| refuse("it does not start with quic://"))?;
+        list.trim_end_matches('/').split(',').map(str::parse).collect()
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PeerAddress {
+    type Err = PeerAddressError;
+
+    fn from_str(text: &str) -> Result<Self, PeerAddressError> {
+        let refuse = |rule| PeerAddressError { text: text.chars().take(200).collect(), rule };
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| refuse("the port is missing"))?;
+        if host.is_empty() {
+            return Err(refuse("the host is missing"));
+        }
+        if port.parse::<u16>().is_err() {
+            return Err(refuse("the port is not a number from 0 to 65535"));
+        }
+        if host.contains(':') && !host.starts_with('[') {
+            return Err(refuse("an IPv6 address stands in brackets"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl From<SocketAddr> for PeerAddress {
+    fn from(address: SocketAddr) -> Self {
+        Self(address.to_string())
+    }
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
