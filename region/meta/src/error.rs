@@ -1,0 +1,56 @@
+//! Why a store does not open, and why one must stop.
+
+use base::ErrorClass;
+use base::NodeId;
+use std::io;
+use std::path::PathBuf;
+
+/// The store did not open; nothing on disk was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot {what} {path}: {source}", path = path.display())]
+    Io { what: &'static str, path: PathBuf, source: io::Error },
+    /// Bytes that were once durable are not what was written.
+    #[error(
+        "the metadata file {path} is damaged at byte {offset}: {what}. Nothing was changed. With other voters alive, \
+         remove its directory and let the node join under a new id; a single voter needs its backup of that directory",
+        path = path.display()
+    )]
+    Damaged { path: PathBuf, offset: u64, what: String },
+    /// The directory belongs to another node, or its files do not belong together.
+    #[error("the metadata directory {path} does not fit this node: {what}. Point the node at its own directory",
+        path = path.display())]
+    Foreign { path: PathBuf, what: String },
+    #[error("node {node} is not one of the voters {voters:?}: add it to the voters or correct its id")]
+    NotVoter { node: NodeId, voters: Vec<NodeId> },
+    #[error("{voters} voters need a transport between them, and none is configured: run the region with one voter")]
+    NoTransport { voters: usize },
+    #[error("the raft node of the metadata store did not start: {reason}")]
+    Raft { reason: String },
+}
+
+impl OpenError {
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Io { .. } | Self::Damaged { .. } | Self::Foreign { .. } | Self::Raft { .. } => ErrorClass::Fatal,
+            Self::NotVoter { .. } | Self::NoTransport { .. } => ErrorClass::Reject,
+        }
+    }
+}
+
+/// The process must end: what the metadata store answered so far is durable, and it answers nothing more.
+#[derive(Debug, thiserror::Error)]
+pub enum MetaFatal {
+    #[error("cannot {what} {path}: {source}; the disk may have lost data, restart after checking it", path = path.display())]
+    Io { what: &'static str, path: PathBuf, source: io::Error },
+    #[error("the raft node of the metadata store stopped: {reason}")]
+    Raft { reason: String },
+}
+
+impl MetaFatal {
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Io { .. } | Self::Raft { .. } => ErrorClass::Fatal,
+        }
+    }
+}
