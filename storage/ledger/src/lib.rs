@@ -20,8 +20,11 @@
 //! **Not here**  Chains of ledgers, epochs and trimming (`managed`), fence tables and disks (`bookie`), repairing
 //! entries with too few copies.
 
+mod answer;
+mod cas;
 mod effects;
 mod metadata;
+mod pending;
 mod placement;
 mod quorum;
 mod reader;

@@ -1,9 +1,29 @@
 //! Reads confirmed entries of one ledger, from whichever copy answers.
+//!
+//! **What**  A read goes to one bookie with a copy; on a negative, an unclear answer or silence it goes on to the next
+//! copy. Where entries are striped over the ensemble or the range crosses fragments, the parts are asked for one after
+//! the other and merged.
+//!
+//! **States** (of each read)  Asked → Asked (next copy, next part) → done.
+//!
+//! **Invariants**
+//! - I1  a read gives consecutive entries, the first being the one asked for, and at least one of them or an error.
+//! - I2  no answer is given above a closed ledger's last entry.
+//! - I3  an entry is called lost only when every slot of its write set explicitly denied it (B5, B8).
+//! - I4  reads under way ≤ `options.reads_max`; each asks one bookie at a time and every copy of a part once.
+//!
+//! **Not here**  Caching, reading ahead, retrying a read that failed on every copy (`managed`).
+//!
+//! **Tests**  `reader/tests.rs`; the simulator in `tests/` reads everything back.
 
-use crate::{LedgerEffect, LedgerMetadata, RequestIds};
-use base::{Effects, EntryData, EntryId, ErrorClass, LedgerId, Mono, NodeId, Now, RequestId};
+#[cfg(test)]
+mod tests;
+
+use crate::answer::follows;
+use crate::{LedgerEffect, LedgerMetadata, LedgerState, RequestIds, SlotSet};
+use base::{Effects, EntryData, EntryId, ErrorClass, LedgerId, Mono, NodeId, Now, RequestId, earliest};
 use std::time::Duration;
-use wire::bookie::BookieResponse;
+use wire::bookie::{BookieRequest, BookieResponse, ReadOutcome, StoredEntry};
 
 /// What a reader asks for.
 pub type ReaderEffects = Effects<LedgerEffect<ReaderEvent>>;
@@ -53,15 +73,45 @@ impl ReadError {
     }
 }
 
+/// The request under way for one part of a read.
+#[derive(Debug)]
+struct Asked {
+    id: RequestId,
+    to: NodeId,
+    slot: u32,
+    /// Entries asked for, from `next` on.
+    count: u32,
+    deadline: Mono,
+}
+
+#[derive(Debug)]
+struct Read {
+    id: ReadId,
+    next: EntryId,
+    /// The last entry wanted.
+    last: EntryId,
+    bytes_left: u32,
+    found: Vec<(EntryId, EntryData)>,
+    asked: Option<Asked>,
+    /// Slots asked for `next` so far, and those of them that denied it.
+    tried: SlotSet,
+    denied: SlotSet,
+}
+
 /// The reader of one ledger, open or closed.
 #[derive(Debug)]
 pub struct LedgerReader {
+    ids: RequestIds,
+    ledger: LedgerId,
     metadata: LedgerMetadata,
+    options: ReaderOptions,
+    next_read: u64,
+    reads: Vec<Read>,
 }
 
 impl LedgerReader {
-    pub fn new(_ids: RequestIds, _ledger: LedgerId, _metadata: LedgerMetadata, _options: ReaderOptions) -> Self {
-        unimplemented!()
+    pub fn new(ids: RequestIds, ledger: LedgerId, metadata: LedgerMetadata, options: ReaderOptions) -> Self {
+        Self { ids, ledger, metadata, options, next_read: 0, reads: Vec::new() }
     }
 
     /// Reads up to `entries_max` entries and about `bytes_max` bytes (at least one entry) from `from` on. In a ledger
@@ -71,40 +121,75 @@ impl LedgerReader {
     /// [`ReadError::BeyondEnd`] and [`ReadError::Busy`] at once; the others come with the event.
     pub fn read(
         &mut self,
-        _now: Now,
-        _from: EntryId,
-        _entries_max: u32,
-        _bytes_max: u32,
-        _fx: &mut ReaderEffects,
+        now: Now,
+        from: EntryId,
+        entries_max: u32,
+        bytes_max: u32,
+        fx: &mut ReaderEffects,
     ) -> Result<ReadId, ReadError> {
-        unimplemented!()
+        let end = match self.metadata.state {
+            LedgerState::Closed { last_entry, .. } => last_entry, // I2
+            LedgerState::Open | LedgerState::InRecovery => EntryId(i64::MAX - 1),
+        };
+        if from < EntryId(0) || from > end {
+            return Err(ReadError::BeyondEnd { ledger: self.ledger, entry: from });
+        }
+        if self.reads.len() >= self.options.reads_max {
+            return Err(ReadError::Busy { ledger: self.ledger }); // I4
+        }
+        let id = ReadId(self.next_read);
+        self.next_read += 1;
+        let last = EntryId(from.0.saturating_add(i64::from(entries_max.max(1)) - 1)).min(end);
+        let (tried, denied) = (SlotSet::EMPTY, SlotSet::EMPTY);
+        let read = Read { id, next: from, last, bytes_left: bytes_max, found: Vec::new(), asked: None, tried, denied };
+        self.go_on(now, read, fx);
+        Ok(id)
     }
 
     /// A bookie's answer; one that this machine does not wait for is ignored.
-    pub fn handle_bookie(&mut self, _now: Now, _from: NodeId, _response: BookieResponse, _fx: &mut ReaderEffects) {
-        unimplemented!()
+    pub fn handle_bookie(&mut self, now: Now, from: NodeId, response: BookieResponse, fx: &mut ReaderEffects) {
+        let BookieResponse::Read { id, outcome, .. } = response else { return };
+        let waits = |read: &Read| read.asked.as_ref().is_some_and(|asked| asked.id == id && asked.to == from);
+        let Some(index) = self.reads.iter().position(waits) else { return };
+        let mut read = self.reads.swap_remove(index);
+        let Some(asked) = read.asked.take() else { return };
+        match outcome {
+            ReadOutcome::Entries(entries) if follows(&entries, read.next) => {
+                if read.take_entries(entries, asked.count) { self.finish(read, fx) } else { self.go_on(now, read, fx) }
+            }
+            ReadOutcome::NoSuchEntry | ReadOutcome::NoSuchLedger => {
+                read.denied.insert(asked.slot);
+                self.go_on(now, read, fx);
+            }
+            ReadOutcome::Entries(_) | ReadOutcome::Unknown => self.go_on(now, read, fx),
+        }
     }
 
     /// New metadata of the same ledger: another ensemble, or its end.
-    pub fn set_metadata(&mut self, _metadata: LedgerMetadata) {
-        unimplemented!()
+    pub fn set_metadata(&mut self, metadata: LedgerMetadata) {
+        self.metadata = metadata;
     }
 
     pub fn next_deadline(&self) -> Option<Mono> {
-        unimplemented!()
+        let deadline = |read: &Read| read.asked.as_ref().map(|asked| asked.deadline);
+        self.reads.iter().fold(None, |first, read| earliest(first, deadline(read)))
     }
 
-    pub fn on_deadline(&mut self, _now: Now, _fx: &mut ReaderEffects) {
-        unimplemented!()
+    pub fn on_deadline(&mut self, now: Now, fx: &mut ReaderEffects) {
+        let overdue = |read: &Read| read.asked.as_ref().is_some_and(|asked| asked.deadline <= now.mono);
+        while let Some(index) = self.reads.iter().position(overdue) {
+            let read = self.reads.swap_remove(index);
+            self.go_on(now, read, fx);
+        }
     }
 
     /// Whether `id` is a request of this machine.
-    pub fn owns(&self, _id: RequestId) -> bool {
-        unimplemented!()
+    pub fn owns(&self, id: RequestId) -> bool {
+        self.ids.owns(id)
     }
 
     pub fn ledger(&self) -> LedgerId {
-        unimplemented!()
+        self.ledger
     }
 
     pub fn metadata(&self) -> &LedgerMetadata {
@@ -113,6 +198,67 @@ impl LedgerReader {
 
     /// Reads under way.
     pub fn reads(&self) -> usize {
-        unimplemented!()
+        self.reads.len()
+    }
+
+    fn bookie_of(&self, read: &Read, slot: u32) -> Option<NodeId> {
+        self.metadata.fragment_of(read.next).bookies.get(usize::try_from(slot).ok()?).copied()
+    }
+
+    /// Asks the next copy of the next part, or ends the read when there is none left.
+    fn go_on(&mut self, now: Now, mut read: Read, fx: &mut ReaderEffects) {
+        let replication = self.metadata.replication;
+        let write_set = replication.write_set(read.next);
+        let Some(slot) = self.choose(&read, write_set.without(read.tried)) else {
+            return self.finish(read, fx);
+        };
+        let run = replication.run_length(read.next, slot).unwrap_or(u32::MAX);
+        let end = self.metadata.fragment_end(read.next).unwrap_or(EntryId(i64::MAX)).min(read.last.next());
+        let count = u32::try_from(end.0 - read.next.0).unwrap_or(u32::MAX).min(run);
+        assert!(count >= 1 && read.next <= read.last, "LedgerReader I1: something is left to read");
+        let Some(to) = self.bookie_of(&read, slot) else { return self.finish(read, fx) };
+        let (id, ledger, bytes_max) = (self.ids.allocate(), self.ledger, read.bytes_left);
+        let request = BookieRequest::Read { id, ledger, from: read.next, entries_max: count, bytes_max, fence: false };
+        fx.push(LedgerEffect::Bookie { to, request });
+        read.tried.insert(slot);
+        read.asked = Some(Asked { id, to, slot, count, deadline: now.mono + self.options.read_timeout });
+        self.reads.push(read);
+    }
+
+    /// The preferred bookie if it has a copy, else the slot that holds the longest run; entries held by all are spread.
+    fn choose(&self, read: &Read, candidates: SlotSet) -> Option<u32> {
+        let replication = self.metadata.replication;
+        let preferred =
+            |slot: &u32| self.options.prefer.is_some() && self.bookie_of(read, *slot) == self.options.prefer;
+        let by_run = || (0..replication.write_quorum()).rev().map(|copy| replication.slot(read.next, copy));
+        candidates.iter().find(preferred).or_else(|| by_run().find(|slot| candidates.contains(*slot)))
+    }
+
+    fn finish(&mut self, read: Read, fx: &mut ReaderEffects) {
+        let (ledger, entry) = (self.ledger, read.next);
+        let lost = self.metadata.replication.write_set(entry).without(read.denied).is_empty(); // I3
+        let result = match read.found.is_empty() {
+            false => Ok(read.found), // I1
+            true if lost => Err(ReadError::Lost { ledger, entry }),
+            true => Err(ReadError::Unavailable { ledger, entry }),
+        };
+        fx.push(LedgerEffect::Event(ReaderEvent::ReadDone { id: read.id, result }));
+    }
+}
+
+impl Read {
+    /// Takes an answer to a request for `count` entries; true when the read is done with it.
+    fn take_entries(&mut self, entries: Vec<StoredEntry>, count: u32) -> bool {
+        let wanted = usize::try_from(count).unwrap_or(usize::MAX);
+        let short = entries.len() < wanted;
+        for stored in entries.into_iter().take(wanted) {
+            assert!(stored.entry == self.next && self.next <= self.last, "LedgerReader I1: {} follows", stored.entry);
+            self.bytes_left = self.bytes_left.saturating_sub(u32::try_from(stored.data.len()).unwrap_or(u32::MAX));
+            self.found.push((stored.entry, stored.data));
+            self.next = self.next.next();
+        }
+        (self.tried, self.denied) = (SlotSet::EMPTY, SlotSet::EMPTY);
+        // A short answer is full of bytes, or the next entry is on other copies only: the caller asks again from there.
+        short || self.bytes_left == 0 || self.next > self.last
     }
 }
