@@ -5,9 +5,7 @@
 
 mod codec;
 
-pub use codec::{
-    BookieFrameSplitter, BookieWireError, decode_request, decode_response, encode_request, encode_response,
-};
+pub use codec::{BookieFrameSplitter, decode_request, decode_response, encode_request, encode_response};
 
 use base::{EntryData, EntryId, LedgerId, RequestId};
 

@@ -34,5 +34,9 @@ pub mod bookie;
 pub mod region;
 pub mod stored;
 
+mod peer;
 mod protobuf;
 mod split;
+
+pub use peer::PeerFrameError;
+pub use protobuf::FieldError;

@@ -7,7 +7,7 @@
 
 mod codec;
 
-pub use codec::{RegionFrameSplitter, RegionWireError, decode, encode};
+pub use codec::{RegionFrameSplitter, decode, encode};
 
 use base::{EntryData, Position, RegionId, RegionName, TopicName};
 use bytes::Bytes;

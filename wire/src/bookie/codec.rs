@@ -1,41 +1,230 @@
 //! Bytes of the frames between a ledger client and a bookie.
+//!
+//! **What**  The envelope of `peer` around the fields of each request and response, in the order of their declaration.
+//! Requests and responses have kinds of their own, so one can never be taken for the other.
 
-use super::{BookieRequest, BookieResponse};
-use base::ErrorClass;
-use bytes::{Bytes, BytesMut};
+use super::{AddOutcome, BookieRequest, BookieResponse, LacOutcome, ReadOutcome, StoredEntry};
+use crate::peer::{self, PeerFrameError, PieceWriter};
+use base::LedgerId;
+use bytes::{Buf, Bytes, BytesMut};
 
-/// Why a stream of bookie frames cannot go on.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BookieWireError {
-    #[error("the frame has {size} bytes, more than the {max} allowed here")]
-    FrameTooLarge { size: u32, max: u32 },
+/// Kinds of frames on the wire; numbers are never given twice.
+mod kind {
+    pub(super) const ADD: u8 = 1;
+    pub(super) const READ: u8 = 2;
+    pub(super) const READ_LAC: u8 = 3;
+    pub(super) const DELETE: u8 = 4;
+    pub(super) const ADDED: u8 = 129;
+    pub(super) const READ_DONE: u8 = 130;
+    pub(super) const LAC: u8 = 131;
+    pub(super) const DELETED: u8 = 132;
 }
 
-impl BookieWireError {
-    /// The peer's fault.
-    pub fn class(&self) -> ErrorClass {
-        ErrorClass::Reject
+/// Outcomes on the wire. The numbers mean the same in every response that uses them.
+mod outcome {
+    pub(super) const DONE: u8 = 0;
+    pub(super) const UNKNOWN: u8 = 1;
+    pub(super) const FENCED: u8 = 2;
+    pub(super) const READ_ONLY: u8 = 3;
+    pub(super) const NO_SUCH_ENTRY: u8 = 4;
+    pub(super) const NO_SUCH_LEDGER: u8 = 5;
+}
+
+/// Room for the fields of a frame and the head of one entry, in bytes.
+const FIELDS_GUESS: usize = 128;
+
+/// Appends a whole frame, length first; the body of an entry is a piece of its own, uncopied.
+pub fn encode_request(request: &BookieRequest, out: &mut Vec<Bytes>) {
+    let kind = match request {
+        BookieRequest::Add { .. } => kind::ADD,
+        BookieRequest::Read { .. } => kind::READ,
+        BookieRequest::ReadLac { .. } => kind::READ_LAC,
+        BookieRequest::Delete { .. } => kind::DELETE,
+    };
+    let mut writer = PieceWriter::new(kind, FIELDS_GUESS, out);
+    writer.put_request_id(request.id());
+    match request {
+        BookieRequest::Add { id: _, ledger, entry, lac, recovery, data } => {
+            writer.put_u64(ledger.0);
+            writer.put_entry_id(*entry);
+            writer.put_entry_id(*lac);
+            writer.put_flag(*recovery);
+            writer.put_entry(data);
+        }
+        BookieRequest::Read { id: _, ledger, from, entries_max, bytes_max, fence } => {
+            writer.put_u64(ledger.0);
+            writer.put_entry_id(*from);
+            writer.put_u32(*entries_max);
+            writer.put_u32(*bytes_max);
+            writer.put_flag(*fence);
+        }
+        BookieRequest::ReadLac { id: _, ledger, fence } => {
+            writer.put_u64(ledger.0);
+            writer.put_flag(*fence);
+        }
+        BookieRequest::Delete { id: _, ledger } => writer.put_u64(ledger.0),
     }
-}
-
-/// Appends a whole frame, length first; the body of an entry is one piece of its own, uncopied.
-pub fn encode_request(_request: &BookieRequest, _out: &mut Vec<Bytes>) {
-    unimplemented!()
+    writer.finish();
 }
 
 /// Appends a whole frame, length first; bodies of entries are pieces of their own, uncopied.
-pub fn encode_response(_response: &BookieResponse, _out: &mut Vec<Bytes>) {
-    unimplemented!()
+pub fn encode_response(response: &BookieResponse, out: &mut Vec<Bytes>) {
+    let kind = match response {
+        BookieResponse::Added { .. } => kind::ADDED,
+        BookieResponse::Read { .. } => kind::READ_DONE,
+        BookieResponse::Lac { .. } => kind::LAC,
+        BookieResponse::Deleted { .. } => kind::DELETED,
+    };
+    let mut writer = PieceWriter::new(kind, FIELDS_GUESS, out);
+    writer.put_request_id(response.id());
+    match response {
+        BookieResponse::Added { id: _, ledger, entry, outcome } => {
+            writer.put_u64(ledger.0);
+            writer.put_entry_id(*entry);
+            writer.put_u8(match outcome {
+                AddOutcome::Stored => outcome::DONE,
+                AddOutcome::Fenced => outcome::FENCED,
+                AddOutcome::ReadOnly => outcome::READ_ONLY,
+                AddOutcome::Unknown => outcome::UNKNOWN,
+            });
+        }
+        BookieResponse::Read { id: _, ledger, outcome } => {
+            writer.put_u64(ledger.0);
+            put_read_outcome(outcome, &mut writer);
+        }
+        BookieResponse::Lac { id: _, ledger, outcome } => {
+            writer.put_u64(ledger.0);
+            match outcome {
+                LacOutcome::Lac { lac, last } => {
+                    writer.put_u8(outcome::DONE);
+                    writer.put_entry_id(*lac);
+                    writer.put_entry_id(*last);
+                }
+                LacOutcome::NoSuchLedger => writer.put_u8(outcome::NO_SUCH_LEDGER),
+                LacOutcome::Unknown => writer.put_u8(outcome::UNKNOWN),
+            }
+        }
+        BookieResponse::Deleted { id: _, ledger } => writer.put_u64(ledger.0),
+    }
+    writer.finish();
 }
 
-/// Decodes one frame, without its length.
-pub fn decode_request(_frame: &Bytes) -> Result<BookieRequest, BookieWireError> {
-    unimplemented!()
+fn put_read_outcome(outcome: &ReadOutcome, writer: &mut PieceWriter<'_>) {
+    match outcome {
+        ReadOutcome::Entries(entries) => {
+            writer.put_u8(outcome::DONE);
+            writer.put_u32(u32::try_from(entries.len()).expect("bookie: a read answers fewer than 2^32 entries"));
+            for entry in entries {
+                writer.put_entry_id(entry.entry);
+                writer.put_entry_id(entry.lac);
+                writer.put_entry(&entry.data);
+            }
+        }
+        ReadOutcome::NoSuchEntry => writer.put_u8(outcome::NO_SUCH_ENTRY),
+        ReadOutcome::NoSuchLedger => writer.put_u8(outcome::NO_SUCH_LEDGER),
+        ReadOutcome::Unknown => writer.put_u8(outcome::UNKNOWN),
+    }
 }
 
-/// Decodes one frame, without its length.
-pub fn decode_response(_frame: &Bytes) -> Result<BookieResponse, BookieWireError> {
-    unimplemented!()
+/// Decodes one request, given without its length. Its body is a slice of `frame`.
+///
+/// # Errors
+/// [`PeerFrameError`] for bytes that are damaged, cut, followed by more, or no request.
+pub fn decode_request(frame: &Bytes) -> Result<BookieRequest, PeerFrameError> {
+    let (kind, mut rest) = peer::open(frame)?;
+    let fields = &mut rest;
+    let id = peer::take_request_id(fields)?;
+    let ledger = LedgerId(fields.try_get_u64()?);
+    let request = match kind {
+        kind::ADD => BookieRequest::Add {
+            id,
+            ledger,
+            entry: peer::take_entry_id(fields)?,
+            lac: peer::take_entry_id(fields)?,
+            recovery: peer::take_flag(fields)?,
+            data: peer::take_entry(fields)?,
+        },
+        kind::READ => BookieRequest::Read {
+            id,
+            ledger,
+            from: peer::take_entry_id(fields)?,
+            entries_max: fields.try_get_u32()?,
+            bytes_max: fields.try_get_u32()?,
+            fence: peer::take_flag(fields)?,
+        },
+        kind::READ_LAC => BookieRequest::ReadLac { id, ledger, fence: peer::take_flag(fields)? },
+        kind::DELETE => BookieRequest::Delete { id, ledger },
+        other => return Err(PeerFrameError::UnknownKind(other)),
+    };
+    peer::finish(request, fields)
+}
+
+/// Decodes one response, given without its length. Bodies of entries are slices of `frame`.
+///
+/// # Errors
+/// [`PeerFrameError`] for bytes that are damaged, cut, followed by more, or no response.
+pub fn decode_response(frame: &Bytes) -> Result<BookieResponse, PeerFrameError> {
+    let (kind, mut rest) = peer::open(frame)?;
+    let fields = &mut rest;
+    let id = peer::take_request_id(fields)?;
+    let ledger = LedgerId(fields.try_get_u64()?);
+    let response = match kind {
+        kind::ADDED => BookieResponse::Added {
+            id,
+            ledger,
+            entry: peer::take_entry_id(fields)?,
+            outcome: take_add_outcome(fields)?,
+        },
+        kind::READ_DONE => BookieResponse::Read { id, ledger, outcome: take_read_outcome(fields)? },
+        kind::LAC => BookieResponse::Lac { id, ledger, outcome: take_lac_outcome(fields)? },
+        kind::DELETED => BookieResponse::Deleted { id, ledger },
+        other => return Err(PeerFrameError::UnknownKind(other)),
+    };
+    peer::finish(response, fields)
+}
+
+fn take_add_outcome(fields: &mut Bytes) -> Result<AddOutcome, PeerFrameError> {
+    match fields.try_get_u8()? {
+        outcome::DONE => Ok(AddOutcome::Stored),
+        outcome::FENCED => Ok(AddOutcome::Fenced),
+        outcome::READ_ONLY => Ok(AddOutcome::ReadOnly),
+        outcome::UNKNOWN => Ok(AddOutcome::Unknown),
+        other => Err(PeerFrameError::UnknownOutcome(other)),
+    }
+}
+
+fn take_read_outcome(fields: &mut Bytes) -> Result<ReadOutcome, PeerFrameError> {
+    match fields.try_get_u8()? {
+        outcome::DONE => {
+            let count = fields.try_get_u32()?;
+            // The list grows with the entries that are really there, not by the declared count.
+            let mut entries = Vec::new();
+            for _ in 0..count {
+                entries.push(StoredEntry {
+                    entry: peer::take_entry_id(fields)?,
+                    lac: peer::take_entry_id(fields)?,
+                    data: peer::take_entry(fields)?,
+                });
+            }
+            Ok(ReadOutcome::Entries(entries))
+        }
+        outcome::NO_SUCH_ENTRY => Ok(ReadOutcome::NoSuchEntry),
+        outcome::NO_SUCH_LEDGER => Ok(ReadOutcome::NoSuchLedger),
+        outcome::UNKNOWN => Ok(ReadOutcome::Unknown),
+        other => Err(PeerFrameError::UnknownOutcome(other)),
+    }
+}
+
+fn take_lac_outcome(fields: &mut Bytes) -> Result<LacOutcome, PeerFrameError> {
+    match fields.try_get_u8()? {
+        outcome::DONE => {
+            let lac = peer::take_entry_id(fields)?;
+            Ok(LacOutcome::Lac { lac, last: peer::take_entry_id(fields)? })
+        }
+        outcome::NO_SUCH_LEDGER => Ok(LacOutcome::NoSuchLedger),
+        outcome::UNKNOWN => Ok(LacOutcome::Unknown),
+        other => Err(PeerFrameError::UnknownOutcome(other)),
+    }
 }
 
 /// Cuts frames out of a read buffer.
@@ -45,14 +234,17 @@ pub struct BookieFrameSplitter {
 }
 
 impl BookieFrameSplitter {
-    /// Frames above `frame_max` bytes (length not counted) are refused.
+    /// Frames above `frame_max` bytes (the length field not counted) are refused.
     pub fn new(frame_max: u32) -> Self {
         Self { frame_max }
     }
 
-    /// The next complete frame without its length, taken off the front of `buf`, or `None` until more bytes have arrived.
-    pub fn next(&mut self, _buf: &mut BytesMut) -> Result<Option<Bytes>, BookieWireError> {
-        let _ = self.frame_max;
-        unimplemented!()
+    /// The next complete frame without its length, taken off the front of `buf`, or `None` until more bytes have arrived;
+    /// `buf` then has room for some of them.
+    ///
+    /// # Errors
+    /// A frame above the limit. The stream is lost.
+    pub fn next(&mut self, buf: &mut BytesMut) -> Result<Option<Bytes>, PeerFrameError> {
+        peer::next_frame(buf, self.frame_max)
     }
 }

@@ -31,8 +31,10 @@ pub enum PayloadError {
     MissingField { field: &'static str },
     #[error("a batch of {messages} messages is outside 1 to {max}")]
     BatchCount { messages: i32, max: u32 },
-    #[error("the message has {count} properties of {bytes} bytes; {count_max} and {bytes_max} are allowed")]
-    TooManyProperties { count: usize, bytes: usize, count_max: usize, bytes_max: usize },
+    #[error("the message has more than {count_max} properties, or more than {bytes_max} bytes of them")]
+    TooManyProperties { count_max: usize, bytes_max: usize },
+    #[error("the message names more than {max} regions to go to")]
+    TooManyRegions { max: usize },
     #[error("the batch does not hold the {messages} messages it declares")]
     BatchMismatch { messages: u32 },
 }
@@ -48,6 +50,7 @@ impl PayloadError {
             | Self::MissingField { .. }
             | Self::BatchCount { .. }
             | Self::TooManyProperties { .. }
+            | Self::TooManyRegions { .. }
             | Self::BatchMismatch { .. } => ErrorClass::Reject,
         }
     }
