@@ -11,9 +11,13 @@ pub enum AuthError {
     UnknownMethod { method: String, offered: String },
     #[error("the token is {bytes} bytes long, the limit is {limit}: ask for a token with fewer claims")]
     TokenTooLarge { bytes: usize, limit: usize },
-    #[error("the token is malformed ({rule}): send the text of a signed JWT, header.claims.signature, and nothing else")]
+    #[error(
+        "the token is malformed ({rule}): send the text of a signed JWT, header.claims.signature, and nothing else"
+    )]
     TokenMalformed { rule: &'static str },
-    #[error("the token's algorithm {algorithm} is refused: sign it with {accepted}, the algorithm of the configured key")]
+    #[error(
+        "the token's algorithm {algorithm} is refused: sign it with {accepted}, the algorithm of the configured key"
+    )]
     AlgorithmRefused { algorithm: String, accepted: String },
     #[error("the token's signature does not match any configured key: sign it with the key that this server trusts")]
     BadSignature,
@@ -25,7 +29,9 @@ pub enum AuthError {
     NoRole { claim: String, rule: &'static str },
     #[error("the token's claim '{claim}' is not a number of seconds: ask for a well-formed token")]
     BadTime { claim: &'static str },
-    #[error("the token's claim '{claim}' does not name this server's audience '{audience}': ask for a token made for it")]
+    #[error(
+        "the token's claim '{claim}' does not name this server's audience '{audience}': ask for a token made for it"
+    )]
     WrongAudience { claim: String, audience: String },
     #[error("user name or password is wrong: check them against the server's password file")]
     WrongPassword,
@@ -51,11 +57,17 @@ pub enum ConfigError {
     NoKey,
     #[error("{count} token keys, the limit is {limit}: remove keys that no longer sign")]
     TooManyKeys { count: usize, limit: usize },
-    #[error("secret and public token keys together: a verifier takes either kind, so that one cannot stand in for the other")]
+    #[error(
+        "secret and public token keys together: a verifier takes either kind, so that one cannot stand in for the other"
+    )]
     MixedKeys,
-    #[error("the token secret key is {bytes} bytes long, at least {least} are needed: make one with `meridian token keygen`")]
+    #[error(
+        "the token secret key is {bytes} bytes long, at least {least} are needed: make one with `meridian token keygen`"
+    )]
     SecretTooShort { bytes: usize, least: usize },
-    #[error("the token secret key is a PEM document: a public or private key cannot be a shared secret, use tokenPublicKey")]
+    #[error(
+        "the token secret key is a PEM document: a public or private key cannot be a shared secret, use tokenPublicKey"
+    )]
     SecretIsPem,
     #[error("the token key is unusable ({rule}): make one with `meridian token keygen`")]
     BadKey { rule: &'static str },
@@ -65,6 +77,8 @@ pub enum ConfigError {
     BadKeySource { rule: &'static str },
     #[error("tokenAudienceClaim and tokenAudience belong together: give both or neither")]
     HalfAudience,
+    #[error("the subject of the token is no role ({rule}): name a role")]
+    BadSubject { rule: &'static str },
     #[error("line {line} of the password file: {rule}")]
     BadPasswordLine { line: usize, rule: &'static str },
 }

@@ -70,12 +70,6 @@ impl Grants {
         }
     }
 
-    /// Whether `role` holds any of `actions` anywhere in the namespace: on the whole of it or on any topic.
-    pub fn allows_anywhere(&self, role: &str, actions: &[Action]) -> bool {
-        let any = |roles: &RoleActions| actions.iter().any(|action| holds(roles, role, *action));
-        any(&self.namespace) || self.topics.values().any(any)
-    }
-
     /// Replaces what `role` may do in the whole namespace, as Pulsar does; no actions removes the role.
     pub fn grant_namespace(&mut self, role: &str, actions: BTreeSet<Action>) {
         set_actions(&mut self.namespace, role, actions);

@@ -14,11 +14,24 @@
 //! **Tests**  Beside each file; `tests/token.rs` holds one negative token for every rule, `tests/grants.rs` the properties.
 
 mod action;
+mod authenticator;
+mod basic;
+mod crypt;
 mod error;
 mod grants;
+mod key;
 mod principal;
+mod session;
+mod sign;
+mod token;
 
 pub use action::{Action, UnknownAction};
+pub use authenticator::{Authenticator, Providers, TlsLogin};
+pub use basic::BasicUsers;
 pub use error::{AuthError, ConfigError};
 pub use grants::{Access, Grants};
+pub use key::{KeySource, PublicAlg, SECRET_BYTES_MIN, SigningKey, TokenKey, key_to_data_url, secret_from_entropy};
 pub use principal::{AuthMethod, Principal};
+pub use session::{AuthSession, RefreshSupport, SessionVerdict};
+pub use sign::{TokenClaims, create_token};
+pub use token::{TOKEN_BYTES_MAX, TOKEN_KEYS_MAX, TokenVerifier, TokenVerifierConfig};
