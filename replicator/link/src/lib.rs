@@ -16,6 +16,7 @@
 //! `tests/remote_loss.rs` (the remote copy loses data or is replaced), `tests/seeded_bugs.rs` (each seeded bug is caught).
 
 mod alarm;
+mod effect;
 mod number;
 mod options;
 mod receiver;
@@ -25,10 +26,11 @@ mod sender;
 mod tracker;
 
 pub use alarm::LinkAlarm;
+pub use effect::{Forward, LinkEffect, LinkEntry, LinkLag, LinkPhase, LinkStats, ReadFailed, Transport};
 pub use number::{ATTEMPT_BITS, LINK_NUMBER_BITS, link_number};
 pub use options::{LinkOptions, ReceiverOptions, entry_cost};
 pub use receiver::{EntryVerdict, LinkReceiver, ReceiverEffect};
 pub use resume::{LinkResume, LogView};
 pub use seeded::SeededBug;
-pub use sender::{Forward, LinkEffect, LinkEntry, LinkLag, LinkPhase, LinkSender, LinkStats, ReadFailed, Transport};
+pub use sender::LinkSender;
 pub use tracker::{OriginTracker, TrackerError, Verdict};

@@ -1,91 +1,56 @@
 //! Sends one topic's log to one remote region.
+//!
+//! **States**
+//! ```text
+//! Offline ──connected──▶ Opening ──Opened──▶ Streaming ──Close, stall, broken rule──▶ BackingOff ──▶ Opening
+//!                          │  └──Refused, timeout──▶ BackingOff            Opened ──history gone──▶ Halted ──▶ Opening
+//! any ──disconnected──▶ Offline        any ──close, positions reused──▶ Closed (terminal)
+//! ```
+//! While Offline and BackingOff the log is still read as far as entries are not to be forwarded, so that a topic that only
+//! receives shows no backlog and the age of the oldest waiting entry is known.
+//!
+//! **Invariants**
+//! - I1  the cursor covers a forwarded entry only when the remote acknowledged it as durable, and a skipped one only when
+//!   it covers everything before.
+//! - I2  an entry names as `previous` the entry sent before it in this attempt, or the watermark that was resumed from.
+//! - I3  bytes under way ≤ min(window, credit), or one entry alone.
+//! - I4  at most one read is outstanding; frames and reads of an earlier attempt are ignored.
+//! - I5  the incarnation is known exactly when `last_forwarded` is.
+//! - I6  while streaming, nothing between what was read and what comes next has been trimmed.
+//!
+//! **Not here**  Where to resume (`plan`), what is under way (`window`), how the log is read (`reader`), how long to wait
+//! (`patience`); which entries are forwarded and making the cursor durable (the owner).
+//!
+//! **Tests**  `tests/lossy.rs`, `tests/remote_loss.rs`, `tests/seeded_bugs.rs`, `sender/tests.rs`.
 
+mod attempt;
+mod flow;
+mod patience;
+mod plan;
+mod reader;
+mod window;
+
+use crate::effect::{LinkEffect, LinkEntry, LinkLag, LinkPhase, LinkStats, ReadFailed, Transport};
+use crate::number::frame_link;
 use crate::seeded::Planted;
 use crate::{LinkAlarm, LinkOptions, LinkResume, LogView};
-use base::{Effects, EntryData, Mono, Now, OwnerId, Position, RequestId, Rng, TopicName};
+use base::{Effects, Mono, Now, OwnerId, Position, RequestId, Rng, TopicName, earliest};
+use patience::Patience;
+use plan::RemoteCopy;
+use reader::Reader;
+use window::Window;
 use wire::region::RegionFrame;
 
-/// Whether an entry is to be forwarded on this link.
+type Fx = Effects<LinkEffect>;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Forward {
-    Yes,
-    /// It came from another region, `replicate_to` excludes the remote, …: it leaves no trace there.
-    Skip,
-}
-
-/// One entry of the log, as the owner read it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkEntry {
-    pub position: Position,
-    pub data: EntryData,
-    pub forward: Forward,
-    /// Messages of the topic up to and including this entry.
-    pub messages_end: u64,
-    /// When the broker took the entry, Unix milliseconds.
-    pub published_ms: u64,
-}
-
-/// A read that did not give entries; it is tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadFailed;
-
-/// Whether the connection takes more frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    Writable,
-    Full,
-}
-
-/// What a sender wants done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LinkEffect {
-    /// Send this frame to the remote region, in order with the link's other frames.
-    Send(RegionFrame),
-    /// Read the log from `from` (inclusive; the next readable position if it does not exist) and answer with
-    /// `handle_read`: at least one entry if there is one, an empty list at the end of the log.
-    ReadFrom { id: RequestId, from: Position, entries_max: u32, bytes_max: u64 },
-    /// Move the durable link cursor forward: properties first or together with the mark-delete.
-    Acked(LinkResume),
-    /// Move the durable link cursor back, at once, so that retention keeps what is sent again.
-    Rewound(LinkResume),
-    Alarm(LinkAlarm),
-}
-
-/// Where a sender stands, for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkPhase {
-    /// No connection to the remote region.
+enum Phase {
     Offline,
-    /// Asked the remote to take the topic.
-    Opening,
-    Streaming,
-    /// Waiting to open again.
-    BackingOff,
-    /// Stopped by an alarm; evaluated anew from time to time and on every connection.
-    Halted,
+    Opening { until: Mono },
+    Streaming { incarnation: u64 },
+    BackingOff { until: Mono },
+    Halted { until: Mono },
     Closed,
-}
-
-/// How far the remote is behind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LinkLag {
-    /// Messages in this region's log that the link has not yet dealt with.
-    pub messages: u64,
-    /// Age of the oldest entry that is to be forwarded and not yet acknowledged, milliseconds; 0 when there is none.
-    pub oldest_ms: u64,
-    /// Sent and not yet acknowledged.
-    pub unacked_bytes: u64,
-}
-
-/// Counters since the sender was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LinkStats {
-    pub entries_sent: u64,
-    pub bytes_sent: u64,
-    pub entries_acked: u64,
-    pub entries_skipped: u64,
-    pub rewinds: u64,
-    pub opens: u64,
 }
 
 /// The sending end of one link.
@@ -94,11 +59,28 @@ pub struct LinkSender {
     owner: OwnerId,
     number: u64,
     topic: TopicName,
-    durable: LinkResume,
-    log: LogView,
     options: LinkOptions,
-    rng: Rng,
     planted: Planted,
+    phase: Phase,
+    attempt: u32,
+    transport: Transport,
+    log: LogView,
+    /// What the owner was last told to make durable.
+    durable: LinkResume,
+    /// `durable` moved forward since the last `Acked`.
+    unreported: bool,
+    /// I2: the `previous` of the next entry.
+    last_sent: Position,
+    /// The remote's watermark when it was beyond the end of this log; the log must not grow at or below it.
+    remote_ahead: Option<Position>,
+    window: Window,
+    reader: Reader,
+    patience: Patience,
+    /// Rewinds since something was last acknowledged.
+    rewinds_in_row: u32,
+    /// Since when something waits of which no publish time is known, Unix milliseconds.
+    behind_since_ms: Option<u64>,
+    stats: LinkStats,
 }
 
 impl LinkSender {
@@ -115,64 +97,169 @@ impl LinkSender {
         options: LinkOptions,
         rng: Rng,
     ) -> Self {
-        Self { owner, number, topic, durable: resume, log, options, rng, planted: Planted::default() }
+        Self {
+            owner,
+            number,
+            topic,
+            options,
+            planted: Planted::default(),
+            phase: Phase::Offline,
+            attempt: 0,
+            transport: Transport::Writable,
+            log,
+            durable: resume,
+            unreported: false,
+            last_sent: Position::EARLIEST,
+            remote_ahead: None,
+            window: Window::default(),
+            reader: Reader::new(resume.mark_delete),
+            patience: Patience::new(rng),
+            rewinds_in_row: 0,
+            behind_since_ms: None,
+            stats: LinkStats::default(),
+        }
     }
 
-    /// The remote region is connected.
-    pub fn handle_connected(&mut self, now: Now, fx: &mut Effects<LinkEffect>) {
-        let _ = (now, fx, &self.owner, &self.number, &self.topic, &self.durable, &self.log, &self.options, &self.rng);
-        let _ = self.planted;
-        unimplemented!()
+    /// Plants a bug, to prove that the checkers see it.
+    #[cfg(feature = "seeded-bugs")]
+    pub fn plant_bug(&mut self, bug: crate::SeededBug) {
+        self.planted.plant(bug);
+    }
+
+    /// The remote region is connected (again): nothing that was under way counts.
+    pub fn handle_connected(&mut self, now: Now, fx: &mut Fx) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.transport = Transport::Writable;
+        self.open(now, fx);
+        self.finish(now, fx);
     }
 
     /// The connection to the remote region is gone.
-    pub fn handle_disconnected(&mut self, now: Now, fx: &mut Effects<LinkEffect>) {
-        let _ = (now, fx);
-        unimplemented!()
+    pub fn handle_disconnected(&mut self, now: Now, fx: &mut Fx) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.drop_attempt();
+        self.phase = Phase::Offline;
+        self.finish(now, fx);
     }
 
-    /// One of `Opened`, `Refused`, `Ack`, `Rewind`, `Close` whose `link_number` is this sender's.
-    pub fn handle_frame(&mut self, now: Now, frame: &RegionFrame, fx: &mut Effects<LinkEffect>) {
-        let _ = (now, frame, fx);
-        unimplemented!()
+    /// One of `Opened`, `Refused`, `Ack`, `Rewind`, `Close` whose `link_number` is this sender's. Others are ignored.
+    pub fn handle_frame(&mut self, now: Now, frame: &RegionFrame, fx: &mut Fx) {
+        self.start_stall_clock(now);
+        let current = frame_link(self.number, self.attempt);
+        match (frame, self.phase) {
+            (RegionFrame::Opened { link, incarnation, watermark, credit_bytes }, Phase::Opening { .. })
+                if *link == current =>
+            {
+                self.window.set_credit(*credit_bytes);
+                self.handle_opened(now, RemoteCopy { incarnation: *incarnation, watermark: *watermark }, fx);
+            }
+            (RegionFrame::Refused { link, retry, reason }, Phase::Opening { .. }) if *link == current => {
+                self.handle_refused(now, *retry, reason, fx);
+            }
+            (RegionFrame::Ack { link, position, credit_bytes }, Phase::Streaming { incarnation })
+                if *link == current =>
+            {
+                self.window.set_credit(*credit_bytes);
+                self.handle_ack(now, incarnation, *position, fx);
+            }
+            (RegionFrame::Rewind { link, watermark }, Phase::Streaming { .. }) if *link == current => {
+                self.handle_rewind(now, watermark.unwrap_or(Position::EARLIEST), fx);
+            }
+            (RegionFrame::Close { link, .. }, Phase::Opening { .. } | Phase::Streaming { .. }) if *link == current => {
+                self.back_off(now);
+            }
+            _ => (), // I4: late, of an earlier attempt, or not for a sender.
+        }
+        self.finish(now, fx);
     }
 
     /// The answer to a `ReadFrom`; entries ascend.
-    pub fn handle_read(
-        &mut self,
-        now: Now,
-        id: RequestId,
-        result: Result<Vec<LinkEntry>, ReadFailed>,
-        fx: &mut Effects<LinkEffect>,
-    ) {
-        let _ = (now, id, result, fx);
-        unimplemented!()
+    pub fn handle_read(&mut self, now: Now, id: RequestId, result: Result<Vec<LinkEntry>, ReadFailed>, fx: &mut Fx) {
+        if id.owner != self.owner {
+            return;
+        }
+        self.start_stall_clock(now);
+        match &result {
+            Ok(entries) if entries.is_empty() => self.reader.note_exhausted(id.seq),
+            Ok(_) | Err(ReadFailed) => (),
+        }
+        if !self.reader.finish(id.seq) {
+            return; // I4
+        }
+        match result {
+            Ok(entries) => self.take_entries(entries, fx),
+            Err(ReadFailed) => self.reader.pause_until(now.mono + self.patience.next_pause(&self.options)),
+        }
+        self.settle(now, None);
+        self.finish(now, fx);
     }
 
-    /// The log grew or was trimmed. A trim is told before any read that it affected is answered.
-    pub fn handle_log(&mut self, now: Now, log: LogView, fx: &mut Effects<LinkEffect>) {
-        let _ = (now, log, fx);
-        unimplemented!()
+    /// The log grew or was trimmed. Told before any read or frame that rests on it.
+    pub fn handle_log(&mut self, now: Now, log: LogView, fx: &mut Fx) {
+        self.start_stall_clock(now);
+        if !self.is_behind() && log.last_confirmed > self.reader.after() {
+            self.behind_since_ms = Some(now.wall_ms);
+        }
+        let grew = log.last_confirmed > self.log.last_confirmed;
+        self.log = log;
+        if let Some(watermark) = self.remote_ahead.filter(|w| grew && log.last_confirmed <= *w) {
+            let last_confirmed = log.last_confirmed;
+            fx.push(LinkEffect::Alarm(LinkAlarm::PositionsReused { last_confirmed, watermark }));
+            return self.close("positions were used twice", fx);
+        }
+        if let Phase::Streaming { .. } = self.phase
+            && log.trimmed_up_to > self.reader.after()
+        {
+            let (acked, watermark) = (self.acked(), self.durable.last_forwarded);
+            let trimmed_up_to = log.trimmed_up_to;
+            self.halt(now, LinkAlarm::Halted { acked, watermark, trimmed_up_to }, fx); // I6
+        }
+        self.finish(now, fx);
     }
 
     /// The connection filled up or has room again.
-    pub fn handle_transport(&mut self, now: Now, transport: Transport, fx: &mut Effects<LinkEffect>) {
-        let _ = (now, transport, fx);
-        unimplemented!()
+    pub fn handle_transport(&mut self, now: Now, transport: Transport, fx: &mut Fx) {
+        self.start_stall_clock(now);
+        self.transport = transport;
+        self.finish(now, fx);
     }
 
     /// Ends the link for good (policy changed, topic unloaded).
-    pub fn close(&mut self, reason: &str, fx: &mut Effects<LinkEffect>) {
-        let _ = (reason, fx);
-        unimplemented!()
+    pub fn close(&mut self, reason: &str, fx: &mut Fx) {
+        self.send_close(reason, fx);
+        self.drop_attempt();
+        self.phase = Phase::Closed;
+        self.report_cursor(fx);
     }
 
     pub fn next_deadline(&self) -> Option<Mono> {
-        None
+        let phase = match self.phase {
+            Phase::Opening { until } | Phase::BackingOff { until } | Phase::Halted { until } => Some(until),
+            Phase::Streaming { .. } => self.has_work().then(|| self.patience.stall_at(&self.options)),
+            Phase::Offline => None,
+            Phase::Closed => return None,
+        };
+        earliest(phase, self.reader.retry_at())
     }
 
-    pub fn on_deadline(&mut self, now: Now, fx: &mut Effects<LinkEffect>) {
-        let _ = (now, fx);
+    pub fn on_deadline(&mut self, now: Now, fx: &mut Fx) {
+        self.start_stall_clock(now);
+        self.reader.on_deadline(now.mono);
+        match self.phase {
+            Phase::Opening { until } if now.mono >= until => self.back_off(now),
+            Phase::BackingOff { until } | Phase::Halted { until } if now.mono >= until => self.open(now, fx),
+            Phase::Streaming { .. } if self.has_work() && now.mono >= self.patience.stall_at(&self.options) => {
+                fx.push(LinkEffect::Alarm(LinkAlarm::Stalled { unacked_bytes: self.window.bytes() }));
+                self.patience.note_stall();
+                self.back_off(now);
+            }
+            _ => (),
+        }
+        self.finish(now, fx);
     }
 
     /// The owner's number of this link.
@@ -181,16 +268,87 @@ impl LinkSender {
     }
 
     pub fn phase(&self) -> LinkPhase {
-        LinkPhase::Offline
+        match self.phase {
+            Phase::Offline => LinkPhase::Offline,
+            Phase::Opening { .. } => LinkPhase::Opening,
+            Phase::Streaming { .. } => LinkPhase::Streaming,
+            Phase::BackingOff { .. } => LinkPhase::BackingOff,
+            Phase::Halted { .. } => LinkPhase::Halted,
+            Phase::Closed => LinkPhase::Closed,
+        }
     }
 
     /// How far the remote is behind.
     pub fn lag(&self, now: Now) -> LinkLag {
-        let _ = now;
-        LinkLag::default()
+        if !self.is_behind() {
+            return LinkLag::default();
+        }
+        let oldest = self.oldest_waiting_ms();
+        LinkLag {
+            messages: self.log.messages_end.saturating_sub(self.durable.messages_done),
+            oldest_ms: oldest.map_or(0, |ms| now.wall_ms.saturating_sub(ms)),
+            unacked_bytes: self.window.bytes(),
+        }
     }
 
     pub fn stats(&self) -> LinkStats {
-        LinkStats::default()
+        self.stats
+    }
+
+    /// The cursor as the owner was last told to keep it.
+    pub fn resume(&self) -> LinkResume {
+        self.durable
+    }
+
+    /// Ends every input: tells the owner of the cursor once, then reads on if there is a use for it.
+    fn finish(&mut self, now: Now, fx: &mut Fx) {
+        assert_eq!(
+            self.durable.incarnation.is_some(),
+            self.durable.last_forwarded.is_some(),
+            "LinkSender I5: the incarnation is known exactly when last_forwarded is"
+        );
+        self.report_cursor(fx);
+        if !self.is_behind() {
+            self.behind_since_ms = None;
+        }
+        self.read_on(now, fx);
+    }
+
+    fn report_cursor(&mut self, fx: &mut Fx) {
+        if self.unreported {
+            self.unreported = false;
+            fx.push(LinkEffect::Acked(self.durable));
+        }
+    }
+
+    /// When the oldest entry that waits was published, as far as known, Unix milliseconds.
+    fn oldest_waiting_ms(&self) -> Option<u64> {
+        let known = [self.window.oldest_ms(), self.reader.blocked_ms(), self.behind_since_ms];
+        known.into_iter().flatten().next()
+    }
+
+    /// Whether something waits: under way, or unread.
+    fn is_behind(&self) -> bool {
+        !self.window.is_empty() || self.reader.has_more(self.log.last_confirmed)
+    }
+
+    /// Whether progress is due: something unacknowledged, or unread with a connection that would take it.
+    fn has_work(&self) -> bool {
+        let unread = self.reader.has_more(self.log.last_confirmed) && self.transport == Transport::Writable;
+        self.window.has_sent() || unread
+    }
+
+    /// Work that comes after idleness starts the stall clock anew. Called before an input changes anything.
+    fn start_stall_clock(&mut self, now: Now) {
+        if !self.has_work() {
+            self.patience.restart_clock(now.mono);
+        }
+    }
+
+    fn acked(&self) -> Position {
+        self.durable.last_forwarded.unwrap_or(Position::EARLIEST)
     }
 }
+
+#[cfg(test)]
+mod tests;

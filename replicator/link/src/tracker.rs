@@ -81,7 +81,10 @@ impl OriginTracker {
     /// Notes that an accepted entry, and so everything before it, is durable.
     pub fn persisted(&mut self, origin: Origin) {
         let marks = self.regions.entry(origin.region).or_default();
-        assert!(marks.accepted >= Some(origin.position), "OriginTracker I1: durable <= accepted, {marks:?}, {origin:?}");
+        assert!(
+            marks.accepted >= Some(origin.position),
+            "OriginTracker I1: durable <= accepted, {marks:?}, {origin:?}"
+        );
         marks.durable = marks.durable.max(Some(origin.position));
     }
 
@@ -150,8 +153,7 @@ fn decode_record(record: &[u8; RECORD_BYTES]) -> Origin {
     let (mut ledger, mut entry) = ([0; 8], [0; 8]);
     ledger.copy_from_slice(&rest[..8]);
     entry.copy_from_slice(&rest[8..]);
-    let position =
-        Position { ledger: LedgerId(u64::from_be_bytes(ledger)), entry: EntryId(i64::from_be_bytes(entry)) };
+    let position = Position { ledger: LedgerId(u64::from_be_bytes(ledger)), entry: EntryId(i64::from_be_bytes(entry)) };
     Origin { region: RegionId(*region), position }
 }
 
