@@ -77,7 +77,7 @@ impl From<RawQuota> for BacklogQuota {
     fn from(raw: RawQuota) -> Self {
         let positive = |value: i64| u64::try_from(value).ok().filter(|limit| *limit > 0);
         Self {
-            limit_bytes: positive(raw.limit_size).or(positive(raw.limit)),
+            limit_bytes: positive(raw.limit_size).or_else(|| positive(raw.limit)),
             limit_s: positive(raw.limit_time),
             policy: raw.policy,
         }
@@ -142,31 +142,24 @@ impl std::fmt::Display for BacklogExcess {
 
 /// Judges a backlog by both quotas. Refusing wins over holding, holding over evicting: a policy that protects messages is
 /// not undone by one that drops them.
-pub fn check_backlog(
-    by_bytes: Option<&BacklogQuota>,
-    by_age: Option<&BacklogQuota>,
-    backlog: Backlog,
-) -> BacklogVerdict {
-    let bytes_excess = by_bytes.and_then(|quota| {
-        let limit = quota.limit_bytes.filter(|limit| backlog.bytes > *limit)?;
-        Some((BacklogExcess::Bytes { bytes: backlog.bytes, limit }, quota.policy))
-    });
-    let age_excess = by_age.and_then(|quota| {
-        let limit_s = quota.limit_s.filter(|limit| backlog.oldest_age_s > *limit)?;
-        Some((BacklogExcess::Age { age_s: backlog.oldest_age_s, limit_s }, quota.policy))
-    });
-    let with =
-        |policy| [bytes_excess, age_excess].into_iter().flatten().find(|(_, own)| *own == policy).map(|(e, _)| e);
-    if let Some(excess) = with(BacklogPolicy::ProducerException) {
+pub fn check_backlog(by_bytes: &BacklogQuota, by_age: &BacklogQuota, backlog: Backlog) -> BacklogVerdict {
+    let bytes_limit = by_bytes.limit_bytes.filter(|limit| backlog.bytes > *limit);
+    let age_limit = by_age.limit_s.filter(|limit_s| backlog.oldest_age_s > *limit_s);
+    let by_policy = |policy: BacklogPolicy| {
+        let bytes = bytes_limit.filter(|_| by_bytes.policy == policy);
+        let age = age_limit.filter(|_| by_age.policy == policy);
+        bytes
+            .map(|limit| BacklogExcess::Bytes { bytes: backlog.bytes, limit })
+            .or_else(|| age.map(|limit_s| BacklogExcess::Age { age_s: backlog.oldest_age_s, limit_s }))
+    };
+    if let Some(excess) = by_policy(BacklogPolicy::ProducerException) {
         return BacklogVerdict::RefuseProducers(excess);
     }
-    if let Some(excess) = with(BacklogPolicy::ProducerRequestHold) {
+    if let Some(excess) = by_policy(BacklogPolicy::ProducerRequestHold) {
         return BacklogVerdict::HoldProducers(excess);
     }
-    let down_to_bytes = bytes_excess.and(by_bytes.and_then(|quota| quota.limit_bytes));
-    let down_to_age_s = age_excess.and(by_age.and_then(|quota| quota.limit_s));
-    if down_to_bytes.is_none() && down_to_age_s.is_none() {
-        return BacklogVerdict::Within;
+    if bytes_limit.is_none() && age_limit.is_none() {
+        return BacklogVerdict::Within; // I1
     }
-    BacklogVerdict::Evict { down_to_bytes, down_to_age_s }
+    BacklogVerdict::Evict { down_to_bytes: bytes_limit, down_to_age_s: age_limit }
 }

@@ -105,7 +105,7 @@ fn pick<T>(topic: Option<T>, namespace: Option<T>, broker: T) -> T {
 
 /// As [`pick`], where 0 and negative mean "no limit": the first that is set decides, also when it says "none".
 fn limit(topic: Option<i32>, namespace: Option<i32>, broker: u32) -> Option<u32> {
-    topic.or(namespace).map_or(positive(broker), positive)
+    topic.or(namespace).map_or_else(|| positive(broker), positive)
 }
 
 impl EffectivePolicies {
