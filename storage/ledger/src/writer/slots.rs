@@ -39,7 +39,10 @@ impl SlotWatch {
     pub(super) fn record_sent(&mut self, now: Mono, slot: u32, entry: EntryId) {
         if let Some(slot) = self.slot_mut(slot) {
             slot.sent_up_to = slot.sent_up_to.max(entry);
-            slot.waiting_since = slot.waiting_since.or(Some(now));
+            // An old entry sent again is watched by its own deadline.
+            if slot.acked_up_to < slot.sent_up_to {
+                slot.waiting_since = slot.waiting_since.or(Some(now));
+            }
         }
     }
 
