@@ -5,6 +5,9 @@
 //!
 //! **Not here**  Compression and encryption, which belong to clients.
 
+#[cfg(test)]
+mod tests;
+
 mod batch;
 mod hints;
 mod key;

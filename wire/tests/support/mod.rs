@@ -1,5 +1,7 @@
 //! What several test files need: hexadecimal text, and the golden tables of `conformance/`.
 
+#![allow(dead_code, reason = "each test file uses its own part")]
+
 /// The bytes that a hexadecimal text stands for; spaces are ignored.
 pub(crate) fn from_hex(text: &str) -> Vec<u8> {
     let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
