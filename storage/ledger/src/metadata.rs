@@ -7,6 +7,9 @@
 //! - I2  every fragment has exactly `ensemble` bookies, none twice.
 //! - I3  in a closed ledger no fragment but the first starts above `last_entry`.
 
+#[cfg(test)]
+mod tests;
+
 use crate::ReplicationConfig;
 use base::{EntryId, NodeId};
 use serde::{Deserialize, Serialize};

@@ -30,12 +30,14 @@ pub enum SeededBug {
     EnsembleStartsAtLac,
     /// B7: the new ensemble is used before its compare-and-put has won.
     EnsembleBeforeCas,
+    /// B7: after an ensemble change the unconfirmed entries are not sent to the new bookies.
+    EnsembleWithoutResend,
     /// B7: a writer that meets a recovery puts the ledger back to open and goes on.
     WriterOverwritesRecovery,
 }
 
 impl SeededBug {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::AckBelowAckQuorum,
         Self::AnyAnswerCountsAsAck,
         Self::ConfirmOutOfOrder,
@@ -48,6 +50,7 @@ impl SeededBug {
         Self::RecoveryReadsItsOwnEnsemble,
         Self::EnsembleStartsAtLac,
         Self::EnsembleBeforeCas,
+        Self::EnsembleWithoutResend,
         Self::WriterOverwritesRecovery,
     ];
 }

@@ -1,1 +1,187 @@
+//! The reader against tables of answers.
 
+use super::*;
+use crate::{Fragment, ReplicationConfig};
+use base::OwnerId;
+use bytes::Bytes;
+
+const LEDGER: LedgerId = LedgerId(4);
+
+fn ms(at: u64) -> Now {
+    Now { mono: Mono(at * 1_000_000), wall_ms: at }
+}
+
+struct Setup {
+    reader: LedgerReader,
+    fx: ReaderEffects,
+    /// The request under way.
+    asked: Option<RequestId>,
+}
+
+impl Setup {
+    /// Entries 0..=19 closed; bookies 1..=ensemble, from entry 10 on bookies 11..=10 + ensemble.
+    fn new(e: u32, w: u32, a: u32, prefer: Option<NodeId>) -> Self {
+        let bookies = |first: u64| (first..first + u64::from(e)).map(NodeId).collect::<Vec<_>>();
+        let replication = ReplicationConfig::new(e, w, a).unwrap();
+        let fragment = Fragment { first_entry: EntryId(10), bookies: bookies(11) };
+        let mut metadata = LedgerMetadata::new(replication, bookies(1), 0).unwrap();
+        metadata.fragments.push(fragment);
+        let metadata = metadata.closed_at(EntryId(19), 0);
+        let options = ReaderOptions { read_timeout: Duration::from_millis(50), reads_max: 2, prefer };
+        let reader = LedgerReader::new(RequestIds::new(OwnerId(1), 3), LEDGER, metadata, options);
+        Self { reader, fx: Effects::new(), asked: None }
+    }
+
+    fn read(&mut self, from: i64, entries_max: u32, bytes_max: u32) -> Result<ReadId, ReadError> {
+        self.reader.read(ms(0), EntryId(from), entries_max, bytes_max, &mut self.fx)
+    }
+
+    /// The one request sent: bookie, first entry, entries.
+    fn sent(&mut self) -> (u64, i64, u32) {
+        match self.fx.take().as_slice() {
+            [LedgerEffect::Bookie { to, request: BookieRequest::Read { id, from, entries_max, fence: false, .. } }] => {
+                self.asked = Some(*id);
+                (to.0, from.0, *entries_max)
+            }
+            other => panic!("one read expected: {other:?}"),
+        }
+    }
+
+    fn answer(&mut self, from: u64, outcome: ReadOutcome) {
+        let response = BookieResponse::Read { id: self.asked.unwrap(), ledger: LEDGER, outcome };
+        self.reader.handle_bookie(ms(1), NodeId(from), response, &mut self.fx);
+    }
+
+    fn done(&mut self) -> Result<Vec<i64>, ReadError> {
+        match self.fx.take().pop() {
+            Some(LedgerEffect::Event(ReaderEvent::ReadDone { result, .. })) => {
+                result.map(|entries| entries.into_iter().map(|(entry, _)| entry.0).collect())
+            }
+            other => panic!("a result expected: {other:?}"),
+        }
+    }
+}
+
+fn entries(range: std::ops::Range<i64>) -> ReadOutcome {
+    let data = EntryData::new(Bytes::new(), Bytes::from_static(b"0123456789"));
+    let stored = |entry| StoredEntry { entry: EntryId(entry), lac: EntryId::NONE, data: data.clone() };
+    ReadOutcome::Entries(range.map(stored).collect())
+}
+
+#[test]
+fn one_request_reads_a_range_that_every_bookie_holds() {
+    let mut setup = Setup::new(1, 1, 1, None);
+    setup.read(2, 4, 1_000).unwrap();
+    assert_eq!(setup.sent(), (1, 2, 4));
+    setup.answer(1, entries(2..6));
+    assert_eq!(setup.done(), Ok(vec![2, 3, 4, 5]));
+    assert_eq!((setup.reader.reads(), setup.reader.next_deadline()), (0, None));
+}
+
+#[test]
+fn a_denial_an_unclear_answer_and_silence_lead_to_the_next_copy() {
+    let mut setup = Setup::new(3, 3, 2, None);
+    setup.read(0, 1, 100).unwrap();
+    assert_eq!(setup.sent(), (3, 0, 1));
+    setup.answer(3, ReadOutcome::NoSuchEntry);
+    assert_eq!(setup.sent(), (2, 0, 1));
+    setup.answer(2, entries(1..2)); // Not what was asked for.
+    assert_eq!(setup.sent(), (1, 0, 1));
+    assert_eq!(setup.reader.next_deadline(), Some(ms(51).mono));
+    setup.reader.on_deadline(ms(51), &mut setup.fx);
+    assert_eq!(setup.done(), Err(ReadError::Unavailable { ledger: LEDGER, entry: EntryId(0) }));
+    setup.answer(1, entries(0..1));
+    assert!(setup.fx.is_empty(), "a late answer to a read that ended");
+}
+
+#[test]
+fn b8_an_entry_is_lost_only_when_every_copy_is_explicitly_denied() {
+    let lost = Err(ReadError::Lost { ledger: LEDGER, entry: EntryId(0) });
+    let unavailable = Err(ReadError::Unavailable { ledger: LEDGER, entry: EntryId(0) });
+    for (last, expected) in [(ReadOutcome::NoSuchLedger, lost), (ReadOutcome::Unknown, unavailable)] {
+        let mut setup = Setup::new(3, 2, 2, None);
+        setup.read(0, 1, 100).unwrap();
+        let (first, ..) = setup.sent();
+        setup.answer(first, ReadOutcome::NoSuchEntry);
+        let (second, ..) = setup.sent();
+        setup.answer(second, last);
+        assert_eq!(setup.done(), expected);
+    }
+}
+
+#[test]
+fn striped_parts_and_fragments_are_merged_in_order() {
+    let mut setup = Setup::new(3, 2, 2, None);
+    setup.read(7, 6, 1_000).unwrap();
+    for (bookie, from, count) in [(3, 7, 2), (2, 9, 1), (13, 10, 2), (12, 12, 1)] {
+        assert_eq!(setup.sent(), (bookie, from, count));
+        setup.answer(bookie, entries(from..from + i64::from(count)));
+    }
+    assert_eq!(setup.done(), Ok((7..13).collect()));
+}
+
+#[test]
+fn a_read_ends_with_what_it_has_when_it_is_full_or_goes_no_further() {
+    let mut setup = Setup::new(3, 2, 2, None);
+    setup.read(0, 9, 20).unwrap();
+    setup.sent();
+    setup.answer(2, entries(0..2));
+    assert_eq!(setup.done(), Ok(vec![0, 1]), "20 bytes were asked for");
+    setup.read(0, 9, 1_000).unwrap();
+    setup.sent();
+    setup.answer(2, entries(0..1));
+    assert_eq!(setup.done(), Ok(vec![0]), "the bookie gave less than it was asked for");
+    setup.read(0, 9, 1_000).unwrap();
+    setup.sent();
+    setup.answer(2, entries(0..2));
+    for _ in 0..2 {
+        let (bookie, ..) = setup.sent();
+        setup.answer(bookie, ReadOutcome::Unknown);
+    }
+    assert_eq!(setup.done(), Ok(vec![0, 1]), "what was found is not thrown away");
+}
+
+#[test]
+fn nothing_is_read_beyond_the_end() {
+    let mut setup = Setup::new(3, 3, 2, None);
+    for from in [-1, 20] {
+        assert_eq!(setup.read(from, 1, 1), Err(ReadError::BeyondEnd { ledger: LEDGER, entry: EntryId(from) }));
+    }
+    setup.read(18, u32::MAX, 1_000).unwrap();
+    let (bookie, from, count) = setup.sent();
+    assert_eq!((from, count), (18, 2));
+    setup.answer(bookie, entries(18..25));
+    assert_eq!(setup.done(), Ok(vec![18, 19]), "a bookie that gives more than asked for is cut");
+}
+
+#[test]
+fn the_preferred_bookie_is_asked_first_where_it_has_a_copy() {
+    let mut setup = Setup::new(3, 2, 2, Some(NodeId(1)));
+    setup.read(0, 1, 1).unwrap();
+    assert_eq!(setup.sent().0, 1);
+    setup.read(1, 1, 1).unwrap();
+    assert_eq!(setup.sent().0, 3);
+}
+
+#[test]
+fn reads_under_way_are_bounded_and_answers_of_others_are_ignored() {
+    let mut setup = Setup::new(1, 1, 1, None);
+    setup.read(0, 1, 1).unwrap();
+    let first = setup.sent();
+    setup.answer(7, entries(0..1));
+    assert!(setup.fx.is_empty(), "{first:?} was not asked of bookie 7");
+    setup.read(1, 1, 1).unwrap();
+    assert_eq!(setup.read(2, 1, 1), Err(ReadError::Busy { ledger: LEDGER }));
+    assert_eq!(setup.reader.reads(), 2);
+}
+
+#[test]
+fn an_open_ledger_is_read_with_the_ensemble_that_it_is_told() {
+    let mut setup = Setup::new(1, 1, 1, None);
+    let open = LedgerMetadata::new(ReplicationConfig::SINGLE, vec![NodeId(1)], 0).unwrap();
+    setup.reader.set_metadata(open.with_ensemble(EntryId(30), vec![NodeId(6)]));
+    setup.read(29, 5, 1_000).unwrap();
+    assert_eq!(setup.sent(), (1, 29, 1));
+    setup.answer(1, entries(29..30));
+    assert_eq!(setup.sent(), (6, 30, 4));
+}

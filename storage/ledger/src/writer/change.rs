@@ -128,7 +128,9 @@ impl LedgerWriter {
         self.adopt(won);
         self.slots.replace(replaced);
         fx.push(LedgerEffect::Event(WriterEvent::EnsembleChanged));
-        self.resend(now, self.pending.len(), replaced, fx);
+        if !self.options.seeded.has(SeededBug::EnsembleWithoutResend) {
+            self.resend(now, self.pending.len(), replaced, fx); // I2
+        }
         self.start_change(now, fx); // Others may have become suspects meanwhile.
         self.close_when_drained(now, fx);
     }

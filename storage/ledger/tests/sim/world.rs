@@ -1,5 +1,8 @@
 //! Plays a plan: one queue of events in simulated time, the machines under test, and everything around them.
 
+mod faults;
+mod read_back;
+
 use crate::bookie::ModelBookie;
 use crate::check::{Bookies, Checker, Violation, check_end, check_fenced};
 use crate::plan::{Fault, Plan, READER, WRITER};
@@ -8,10 +11,9 @@ use base::{Effects, EntryData, EntryId, LedgerId, Mono, NodeId, Now, OwnerId, Re
 use bytes::Bytes;
 use ledger::{
     AddError, LedgerEffect, LedgerMetadata, LedgerReader, LedgerRecovery, LedgerWriter, MetadataOutcome, Placement,
-    ReaderEvent, ReaderOptions, RecoveryEvent, RequestIds, VersionedMetadata, WriterEvent,
+    RecoveryEvent, RequestIds, VersionedMetadata, WriterEvent,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 use wire::bookie::{BookieRequest, BookieResponse};
 
 const LEDGER: LedgerId = LedgerId(1);
@@ -429,119 +431,6 @@ impl World {
     /// Copies are counted only in runs that wipe no disk.
     fn check_copies(&self, metadata: &LedgerMetadata, range: std::ops::RangeInclusive<i64>) -> Result<(), Violation> {
         if self.plan.wipes { Ok(()) } else { self.checker.check_copies(metadata, range, &self.bookies) }
-    }
-
-    // Faults.
-
-    fn apply(&mut self, fault: Fault) -> Result<(), Violation> {
-        match fault {
-            Fault::Crash(node) => {
-                let journal = self.bookies[&node].journal_len();
-                let durable = usize::try_from(self.plan.rng.below(u64::try_from(journal).unwrap() + 1)).unwrap();
-                if let Some(bookie) = self.bookies.get_mut(&node).filter(|bookie| bookie.up) {
-                    bookie.crash(durable);
-                }
-            }
-            Fault::Restart { node, wiped } => {
-                if let Some(bookie) = self.bookies.get_mut(&node).filter(|bookie| !bookie.up) {
-                    if wiped { bookie.restart_wiped() } else { bookie.restart() }
-                }
-            }
-            Fault::Cut { client, node } => drop(self.cuts.insert((client, node))),
-            Fault::Mend { client, node } => drop(self.cuts.remove(&(client, node))),
-            Fault::Freeze => drop(self.frozen.get_or_insert_default()),
-            Fault::Thaw => return self.thaw(),
-            Fault::ReadOnly(node) => self.set_read_only(node, true),
-            Fault::Writable(node) => self.set_read_only(node, false),
-            Fault::Announce => return self.announce(),
-        }
-        Ok(())
-    }
-
-    fn set_read_only(&mut self, node: NodeId, read_only: bool) {
-        if let Some(bookie) = self.bookies.get_mut(&node) {
-            bookie.read_only = read_only;
-        }
-    }
-
-    fn announce(&mut self) -> Result<(), Violation> {
-        let up = self.bookies.iter().filter(|(_, bookie)| bookie.up).map(|(node, _)| *node).collect();
-        if self.frozen.is_some() {
-            return Ok(());
-        }
-        self.with_writer(|writer, now, fx| writer.set_available(now, up, fx))
-    }
-
-    fn thaw(&mut self) -> Result<(), Violation> {
-        for event in self.frozen.take().unwrap_or_default() {
-            self.play(event)?;
-        }
-        Ok(())
-    }
-
-    fn heal(&mut self) -> Result<(), Violation> {
-        self.healed = true;
-        self.cuts.clear();
-        for bookie in self.bookies.values_mut() {
-            bookie.read_only = false;
-            if !bookie.up {
-                bookie.restart();
-            }
-        }
-        self.thaw()?;
-        self.announce()
-    }
-
-    // Reading back.
-
-    fn read_back(&mut self) -> Result<(), Violation> {
-        let options = ReaderOptions { read_timeout: Duration::from_millis(20), reads_max: 1, prefer: None };
-        let ids = RequestIds::new(OwnerId(u64::try_from(READER).unwrap()), 1);
-        let metadata = self.store.current.metadata.clone();
-        self.reader = Some(LedgerReader::new(ids, LEDGER, metadata, options));
-        let Some(end) = self.store.closed_at() else { return Err("liveness: not closed".to_owned()) };
-        let give_up = self.now + LIVENESS_US;
-        self.read_more()?;
-        while self.read_next <= end {
-            self.step(give_up)?;
-        }
-        if self.read_next.0 < i64::try_from(self.checker.confirmed()).unwrap() {
-            return Err("C3: a confirmed entry was not read back".to_owned());
-        }
-        Ok(())
-    }
-
-    fn read_more(&mut self) -> Result<(), Violation> {
-        let (from, entries, bytes) = (self.read_next, self.plan.rng.range(1, 9), self.plan.rng.range(1, 300));
-        let (entries, bytes) = (u32::try_from(entries).unwrap(), u32::try_from(bytes).unwrap());
-        self.with_reader(|reader, now, fx| {
-            if from <= reader.metadata().closed().unwrap().0 {
-                reader.read(now, from, entries, bytes, fx).unwrap();
-            }
-        })
-    }
-
-    fn with_reader(
-        &mut self,
-        act: impl FnOnce(&mut LedgerReader, Now, &mut Effects<LedgerEffect<ReaderEvent>>),
-    ) -> Result<(), Violation> {
-        let (mut fx, now) = (Effects::new(), self.now());
-        let Some(reader) = &mut self.reader else { return Ok(()) };
-        act(reader, now, &mut fx);
-        let deadline = reader.next_deadline();
-        self.schedule_tick(READER, deadline)?;
-        for event in self.execute(READER, fx) {
-            let ReaderEvent::ReadDone { result, .. } = event;
-            for (entry, data) in result.map_err(|error| format!("C4: {error}"))? {
-                if entry != self.read_next {
-                    return Err(format!("LedgerReader I1: {entry} read instead of {}", self.read_next));
-                }
-                self.checker.check_read(entry, &data)?;
-                self.read_next = entry.next();
-            }
-            self.read_more()?;
-        }
-        Ok(())
     }
 }
 
