@@ -1,5 +1,7 @@
 //! Golden bytes of every constructor of `wire::commands`, and of whole frames with a payload.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use base::Position;

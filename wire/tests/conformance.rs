@@ -3,6 +3,8 @@
 //! **What**  The tables come from an encoder of their own, so a wrong number, type, name or default in the proto file shows
 //! here. An unknown field would be lost on decoding and be missing in the bytes that come back.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use bytes::{BufMut, Bytes, BytesMut};

@@ -1,5 +1,7 @@
 //! The fuzz targets' checks, over their corpus and over golden bytes with every single byte damaged in turn.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 #[allow(unreachable_pub, reason = "a library in its own workspace")]

@@ -1,5 +1,7 @@
 //! Golden bytes of our own formats: stored heads, frames between regions, frames to and from bookies.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use base::{EntryData, EntryId, LedgerId, OwnerId, Position, RegionId, RegionName, RequestId, TopicName};

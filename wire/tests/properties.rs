@@ -1,6 +1,8 @@
 //! Properties of every codec: what goes in comes out, chunks change nothing, any bytes are survived, memory follows what
 //! has arrived.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[allow(unreachable_pub, reason = "a library in its own workspace")]
 #[path = "../fuzz/src/lib.rs"]
 mod checks;
