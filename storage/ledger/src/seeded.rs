@@ -26,6 +26,8 @@ pub enum SeededBug {
     CloseBeforeWriteBack,
     /// B6: recovery looks for the old writer's entries on the bookies that it has itself put in.
     RecoveryReadsItsOwnEnsemble,
+    /// B6: recovery announces as confirmed what stands in an ensemble that no close has committed yet.
+    RecoveryAdvancesLac,
     /// B7: the new ensemble starts at the LAC instead of LAC + 1.
     EnsembleStartsAtLac,
     /// B7: the new ensemble is used before its compare-and-put has won.
@@ -37,7 +39,7 @@ pub enum SeededBug {
 }
 
 impl SeededBug {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::AckBelowAckQuorum,
         Self::AnyAnswerCountsAsAck,
         Self::ConfirmOutOfOrder,
@@ -48,6 +50,7 @@ impl SeededBug {
         Self::UnknownCountedNegative,
         Self::CloseBeforeWriteBack,
         Self::RecoveryReadsItsOwnEnsemble,
+        Self::RecoveryAdvancesLac,
         Self::EnsembleStartsAtLac,
         Self::EnsembleBeforeCas,
         Self::EnsembleWithoutResend,

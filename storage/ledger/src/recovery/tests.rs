@@ -271,6 +271,27 @@ fn b6_a_bookie_that_takes_nothing_is_replaced_and_the_close_commits_the_new_ense
 }
 
 #[test]
+fn write_backs_carry_the_lac_that_the_recovery_began_with() {
+    let mut setup = Setup::new(1, 1, 1, 0).fenced(&[1], 4);
+    setup.seen();
+    for entry in 5..8 {
+        setup.read(1, entries(entry..entry + 1));
+        let lacs: Vec<_> = setup.fx.iter().filter_map(lac_of).collect();
+        assert_eq!(lacs, [EntryId(4)]);
+        setup.seen();
+        setup.stored(1, entry);
+    }
+}
+
+fn lac_of(effect: &LedgerEffect<RecoveryEvent>) -> Option<EntryId> {
+    match effect {
+        LedgerEffect::Bookie { request: BookieRequest::Add { lac, .. }, .. } => Some(*lac),
+        LedgerEffect::Bookie { .. } | LedgerEffect::Event(_) => None,
+        LedgerEffect::ReadMetadata { .. } | LedgerEffect::CasMetadata { .. } => None,
+    }
+}
+
+#[test]
 fn the_window_bounds_what_is_read_ahead() {
     let mut setup = Setup::new(1, 1, 1, 0).fenced(&[1], -1);
     setup.seen();

@@ -7,12 +7,15 @@
 //! **Invariants**
 //! - I1  entries are written back in order without a gap from the first recovered one on.
 //! - I2  a changed ensemble starts at the first entry that is not yet on its ack quorum.
+//! - I3  the LAC sent along stays the one that the recovery began with. What is written back counts as confirmed only once
+//!   the close has committed its ensemble; another recovery that heard a higher LAC would skip entries whose copies
+//!   the metadata does not know of.
 //!
 //! **Tests**  `recovery/tests.rs`; the simulator in `tests/`.
 
 use super::{RecoveryEffects, RecoveryOptions};
 use crate::pending::PendingAdds;
-use crate::{LedgerEffect, LedgerMetadata, Placement, RequestIds, SlotSet};
+use crate::{LedgerEffect, LedgerMetadata, Placement, RequestIds, SeededBug, SlotSet};
 use base::{EntryData, EntryId, LedgerId, NodeId, Now};
 use wire::bookie::{AddOutcome, BookieRequest};
 
@@ -23,6 +26,8 @@ pub(super) struct WriteBack {
     options: RecoveryOptions,
     metadata: LedgerMetadata,
     pending: PendingAdds,
+    /// The LAC that the recovery began with.
+    lac: EntryId,
     /// Slots that did not take an entry in time.
     suspects: SlotSet,
     bytes: u64,
@@ -32,7 +37,8 @@ impl WriteBack {
     /// Nothing recovered yet; `first` will be the first entry. `metadata` is as the store has it.
     pub(super) fn new(ledger: LedgerId, options: RecoveryOptions, metadata: LedgerMetadata, first: EntryId) -> Self {
         let pending = PendingAdds::new(metadata.replication, first, options.seeded);
-        Self { ledger, options, metadata, pending, suspects: SlotSet::EMPTY, bytes: 0 }
+        let lac = first.previous();
+        Self { ledger, options, metadata, pending, lac, suspects: SlotSet::EMPTY, bytes: 0 }
     }
 
     /// Sends the next recovered entry to its write set.
@@ -135,7 +141,9 @@ impl WriteBack {
         ids: &mut RequestIds,
         fx: &mut RecoveryEffects,
     ) {
-        let (ledger, lac) = (self.ledger, self.pending.first().previous());
+        let advanced = self.options.seeded.has(SeededBug::RecoveryAdvancesLac);
+        let (ledger, lac) = (self.ledger, if advanced { self.pending.first().previous() } else { self.lac });
+        assert!(lac == self.lac || advanced, "WriteBack I3: the LAC stays at {}", self.lac);
         for (&to, slot) in self.metadata.last_fragment().bookies.iter().zip(0..) {
             if slots.contains(slot) {
                 let (id, data) = (ids.allocate(), data.clone());

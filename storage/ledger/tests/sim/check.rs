@@ -11,6 +11,7 @@
 //! - C7  when a recovery reads, so many bookies of the current ensemble are fenced that no ack quorum is left.
 //! - C8  when a recovery (the only one) closes a ledger, so many bookies are fenced without the next entry that it can
 //!   never be confirmed.
+//! - C9  the LAC that travels with an add is durable on an ack quorum of its write set, as the store knows it.
 
 use crate::bookie::ModelBookie;
 use base::{EntryData, EntryId, NodeId};
@@ -62,7 +63,7 @@ impl Checker {
         Ok(())
     }
 
-    /// The entries up to `last` are where `metadata` says they are (C2, C4).
+    /// The entries up to `last` are where `metadata` says they are (C2, C4, C9).
     pub(crate) fn check_copies(
         &self,
         metadata: &LedgerMetadata,
@@ -76,7 +77,7 @@ impl Checker {
             let has = |slot: &u32| bookies[&fragment.bookies[usize::try_from(*slot).unwrap()]].holds(entry) == content;
             let copies = replication.write_set(entry).iter().filter(has).count();
             if content.is_none() || copies < usize::try_from(replication.ack_quorum()).unwrap() {
-                return Err(format!("C2/C4: entry {entry} has {copies} copies on {:?}", fragment.bookies));
+                return Err(format!("C2/C4/C9: entry {entry} has {copies} copies on {:?}", fragment.bookies));
             }
         }
         Ok(())

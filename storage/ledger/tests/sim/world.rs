@@ -297,7 +297,7 @@ impl World {
     }
 
     fn writer_effects(&mut self, fx: Effects<LedgerEffect<WriterEvent>>) -> Result<(), Violation> {
-        for event in self.execute(WRITER, fx) {
+        for event in self.execute(WRITER, fx)? {
             match event {
                 WriterEvent::Confirmed { ctx, entry } => {
                     self.checker.check_confirmed(entry, ctx)?;
@@ -344,7 +344,7 @@ impl World {
         if fx.iter().any(reads) && self.store.closed_at().is_none() {
             check_fenced(&self.store.current.metadata, &self.bookies)?;
         }
-        for event in self.execute(client, fx) {
+        for event in self.execute(client, fx)? {
             match event {
                 RecoveryEvent::Recovered { last_entry, .. } => {
                     self.checker.check_recovered(last_entry)?;
@@ -413,11 +413,16 @@ impl World {
     }
 
     /// Sends what a machine asks for and answers its events.
-    fn execute<E>(&mut self, client: usize, mut fx: Effects<LedgerEffect<E>>) -> Vec<E> {
+    fn execute<E>(&mut self, client: usize, mut fx: Effects<LedgerEffect<E>>) -> Result<Vec<E>, Violation> {
         let mut events = Vec::new();
         for effect in fx.take() {
             match effect {
-                LedgerEffect::Bookie { to, request } => self.send(client, to, Event::ToBookie { client, to, request }),
+                LedgerEffect::Bookie { to, request } => {
+                    if let BookieRequest::Add { lac, .. } = &request {
+                        self.check_copies(&self.store.current.metadata, lac.0.max(0)..=lac.0)?; // C9
+                    }
+                    self.send(client, to, Event::ToBookie { client, to, request });
+                }
                 LedgerEffect::ReadMetadata { id, .. } => self.ask_store(client, id, Event::ReadStore { client, id }),
                 LedgerEffect::CasMetadata { id, version, metadata, .. } => {
                     self.ask_store(client, id, Event::CasStore { client, id, version, metadata });
@@ -425,7 +430,7 @@ impl World {
                 LedgerEffect::Event(event) => events.push(event),
             }
         }
-        events
+        Ok(events)
     }
 
     /// Copies are counted only in runs that wipe no disk.

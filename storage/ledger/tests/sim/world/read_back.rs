@@ -44,7 +44,7 @@ impl World {
         act(reader, now, &mut fx);
         let deadline = reader.next_deadline();
         self.schedule_tick(READER, deadline)?;
-        for event in self.execute(READER, fx) {
+        for event in self.execute(READER, fx)? {
             let ReaderEvent::ReadDone { result, .. } = event;
             for (entry, data) in result.map_err(|error| format!("C4: {error}"))? {
                 if entry != self.read_next {
