@@ -1,6 +1,9 @@
 //! One connected consumer: who it is, its permits, what it was sent.
 
+use super::meters::ConsumerMeters;
 use crate::io::ConnId;
+use base::Position;
+use bytes::BytesMut;
 use std::collections::BTreeMap;
 
 pub use wire::pulsar::command_subscribe::SubType;
@@ -60,4 +63,81 @@ pub enum KeyOrder {
     Kept,
     /// `allowOutOfOrderDelivery`.
     Waived,
+}
+
+/// Permits that one consumer may hold; more is an error of its client.
+pub(super) const PERMITS_MAX: i64 = i32::MAX as i64;
+
+/// A connected consumer.
+#[derive(Debug)]
+pub(super) struct Consumer {
+    pub spec: ConsumerSpec,
+    /// Messages it may be sent. Negative by less than one batch after a batch took more than was left.
+    pub permits: i64,
+    pub meters: ConsumerMeters,
+    /// Whether it heard that the topic ended.
+    pub end_told: bool,
+    /// Consumers of a subscription are numbered in the order in which they connect.
+    pub joined: u64,
+    /// Where the subscription read when the consumer connected.
+    pub read_from: Position,
+}
+
+/// All consumers of a subscription.
+#[derive(Debug, Default)]
+pub(super) struct Consumers {
+    members: BTreeMap<ConsumerKey, Consumer>,
+    joined: u64,
+    /// Where the beginnings of MESSAGE frames are written.
+    pub frames: BytesMut,
+}
+
+impl Consumers {
+    pub(super) fn insert(&mut self, spec: ConsumerSpec, read_from: Position) {
+        self.joined += 1;
+        let (key, joined) = (spec.key, self.joined);
+        let meters = ConsumerMeters::default();
+        let consumer = Consumer { spec, permits: 0, meters, end_told: false, joined, read_from };
+        self.members.insert(key, consumer);
+    }
+
+    pub(super) fn remove(&mut self, key: ConsumerKey) -> Option<Consumer> {
+        let consumer = self.members.remove(&key);
+        if self.members.is_empty() {
+            self.frames = BytesMut::new();
+        }
+        consumer
+    }
+
+    pub(super) fn get(&self, key: ConsumerKey) -> Option<&Consumer> {
+        self.members.get(&key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: ConsumerKey) -> Option<&mut Consumer> {
+        self.members.get_mut(&key)
+    }
+
+    pub(super) fn contains(&self, key: ConsumerKey) -> bool {
+        self.members.contains_key(&key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Consumer> + '_ {
+        self.members.values()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Consumer> + '_ {
+        self.members.values_mut()
+    }
+
+    pub(super) fn keys(&self) -> Vec<ConsumerKey> {
+        self.members.keys().copied().collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
 }

@@ -1,0 +1,302 @@
+//! Operations on the cursor that are under way, acknowledgements that wait for them, and who hears of the outcome.
+//!
+//! **What**  At most [`ACK_OPS_MAX`] acknowledgement operations are under way; what comes meanwhile is merged into the next.
+//! Merging is sound because acknowledgements commute: an entry once acknowledged stays so, sets of a batch intersect.
+//!
+//! **Invariants**
+//! - I1  an answer is given only when its operation and every one begun before it are durable or have failed. So an
+//!   acknowledgement that changes nothing waits for the one that already covers it.
+//! - I2  what waits and what is under way costs at most [`ACK_COST_MAX`].
+//! - I3  an operation that was refused because the log was busy is tried again; its answer waits.
+//!
+//! **Not here**  What becomes of consumers when an operation is done (`acks`, `moves`).
+
+use super::moves::MoveReply;
+use crate::env::{Env, SubId};
+use crate::io::ConnId;
+use base::{Mono, Position};
+use managed::{AckSet, CursorError, CursorId};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use wire::commands::{ack_failed, ack_response};
+use wire::pulsar::ServerError;
+
+/// Acknowledgement operations under way at once.
+pub(super) const ACK_OPS_MAX: usize = 8;
+/// Positions and words of ack sets that may wait or be under way.
+pub(super) const ACK_COST_MAX: usize = 400_000;
+/// How long to wait after the log was busy.
+const BUSY_WAIT: Duration = Duration::from_millis(100);
+
+/// The client that wants to hear of its acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AckReply {
+    pub conn: ConnId,
+    pub consumer_id: u64,
+    pub request_id: u64,
+}
+
+/// Who hears of an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Ack(AckReply),
+    Move(MoveReply),
+}
+
+/// One operation on the cursor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Op {
+    AckEach(Vec<(Position, Option<AckSet>)>),
+    AckUpTo(Position, Option<AckSet>),
+    /// Everything up to a position was acknowledged by decree; `expired` entries of it because of their age.
+    Advance {
+        expired: u64,
+    },
+    /// The mark-delete was set; then the next entry is acknowledged so far that `partial` remains.
+    Reset {
+        partial: Option<AckSet>,
+    },
+    /// The second half of a reset with `partial`.
+    ResetPartial,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    op: Op,
+    answers: Vec<Answer>,
+    outcome: Option<Result<(), CursorError>>,
+}
+
+/// Acknowledgements merged while others are under way.
+#[derive(Debug, Default)]
+struct Waiting {
+    each: BTreeMap<Position, Option<AckSet>>,
+    each_answers: Vec<Answer>,
+    up_to: Option<(Position, Option<AckSet>)>,
+    up_to_answers: Vec<Answer>,
+}
+
+/// The book of all of them.
+#[derive(Debug, Default)]
+pub(super) struct CursorOps {
+    /// By context, which grows.
+    under_way: BTreeMap<u64, UnderWay>,
+    waiting: Waiting,
+    cost: usize,
+    retry_at: Option<Mono>,
+}
+
+/// Too many acknowledgements wait for storage (I2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{ACK_COST_MAX} acknowledgements of this subscription wait for storage; this one was dropped, acknowledge again later"
+)]
+pub(super) struct TooManyAcks;
+
+fn cost(set: Option<&AckSet>) -> usize {
+    1 + set.map_or(0, |set| set.to_wire().len())
+}
+
+/// What remains unacknowledged after both.
+fn met(one: Option<AckSet>, other: Option<AckSet>) -> Option<AckSet> {
+    let both = one?.intersect(&other?);
+    (!both.is_empty()).then_some(both)
+}
+
+impl CursorOps {
+    /// Acknowledges one entry, or so far that `left` remains, with the next operation.
+    ///
+    /// # Errors
+    /// [`TooManyAcks`]: nothing changed.
+    pub(super) fn add_each(&mut self, position: Position, left: Option<AckSet>) -> Result<(), TooManyAcks> {
+        let added = cost(left.as_ref());
+        if self.cost + added > ACK_COST_MAX {
+            return Err(TooManyAcks);
+        }
+        let merged = match self.waiting.each.remove(&position) {
+            Some(before) => {
+                self.cost -= cost(before.as_ref());
+                met(before, left)
+            }
+            None => left,
+        };
+        self.cost += cost(merged.as_ref());
+        self.waiting.each.insert(position, merged);
+        Ok(())
+    }
+
+    /// Acknowledges everything up to `position`, of which `left` remains, with the next operation.
+    pub(super) fn add_up_to(&mut self, position: Position, left: Option<AckSet>) {
+        let merged = match self.waiting.up_to.take() {
+            Some((before, set)) if before > position => (before, set),
+            Some((before, set)) if before == position => (position, met(set, left)),
+            Some(_) | None => (position, left),
+        };
+        self.waiting.up_to = Some(merged);
+    }
+
+    /// Who hears when everything added so far by [`Self::add_each`] is durable.
+    pub(super) fn answer_each(&mut self, reply: Option<AckReply>) {
+        self.waiting.each_answers.extend(reply.map(Answer::Ack));
+    }
+
+    /// Who hears when everything added so far by [`Self::add_up_to`] is durable.
+    pub(super) fn answer_up_to(&mut self, reply: Option<AckReply>) {
+        self.waiting.up_to_answers.extend(reply.map(Answer::Ack));
+    }
+
+    /// Notes an operation that the caller begins with context `ctx`.
+    pub(super) fn begin(&mut self, ctx: u64, op: Op, answers: Vec<Answer>) {
+        let above = self.under_way.last_key_value().is_none_or(|(last, _)| *last < ctx);
+        assert!(above, "CursorOps I1: contexts grow");
+        self.under_way.insert(ctx, UnderWay { op, answers, outcome: None });
+    }
+
+    /// Begins what waits, as far as the bound allows.
+    pub(super) fn submit(&mut self, sub: SubId, cursor: CursorId, env: &mut Env<'_>) {
+        if self.retry_at.is_some_and(|at| at > env.now.mono) {
+            return;
+        }
+        self.retry_at = None;
+        if self.acks_under_way() >= ACK_OPS_MAX {
+            return;
+        }
+        if self.waiting.up_to.is_some() || !self.waiting.up_to_answers.is_empty() {
+            let answers = std::mem::take(&mut self.waiting.up_to_answers);
+            let ctx = env.requests.context(sub);
+            match self.waiting.up_to.take() {
+                Some((position, left)) => {
+                    self.begin(ctx, Op::AckUpTo(position, left.clone()), answers);
+                    env.ledger.ack_up_to(env.now, cursor, position, left, ctx, env.ledger_fx);
+                }
+                None => self.begin_nothing(ctx, answers),
+            }
+        }
+        if !self.waiting.each.is_empty() || !self.waiting.each_answers.is_empty() {
+            let answers = std::mem::take(&mut self.waiting.each_answers);
+            let ctx = env.requests.context(sub);
+            let acks: Vec<_> = std::mem::take(&mut self.waiting.each).into_iter().collect();
+            let (log, mark_delete) = (&*env.ledger, super::deliver::mark_delete(env, cursor));
+            let useful =
+                |(position, _): &&(Position, Option<AckSet>)| *position > mark_delete && log.contains(*position);
+            let useful: Vec<_> = acks.iter().filter(useful).cloned().collect();
+            let dropped: usize = acks.iter().map(|(_, left)| cost(left.as_ref())).sum();
+            self.cost = self.cost + useful.iter().map(|(_, left)| cost(left.as_ref())).sum::<usize>() - dropped;
+            if useful.is_empty() {
+                self.begin_nothing(ctx, answers);
+            } else {
+                env.ledger.ack_each(env.now, cursor, &useful, ctx, env.ledger_fx);
+                self.begin(ctx, Op::AckEach(useful), answers);
+            }
+        }
+    }
+
+    /// An acknowledgement that changes nothing: done as soon as everything before it is.
+    fn begin_nothing(&mut self, ctx: u64, answers: Vec<Answer>) {
+        self.begin(ctx, Op::AckEach(Vec::new()), answers);
+        if let Some(under_way) = self.under_way.get_mut(&ctx) {
+            under_way.outcome = Some(Ok(()));
+        }
+    }
+
+    /// The outcome of an operation. `None` when it is unknown or will be tried again.
+    pub(super) fn finish(
+        &mut self,
+        ctx: u64,
+        result: Result<(), CursorError>,
+        now: Mono,
+    ) -> Option<(Op, Result<(), CursorError>)> {
+        let under_way = self.under_way.get_mut(&ctx).filter(|under_way| under_way.outcome.is_none())?;
+        let op = std::mem::replace(&mut under_way.op, Op::AckEach(Vec::new()));
+        if let Op::AckEach(acks) = &op {
+            self.cost -= acks.iter().map(|(_, left)| cost(left.as_ref())).sum::<usize>();
+        }
+        if matches!(result, Err(CursorError::Busy { .. })) && matches!(op, Op::AckEach(_) | Op::AckUpTo(..)) {
+            let answers = self.under_way.remove(&ctx).map(|under_way| under_way.answers).unwrap_or_default();
+            self.try_again(op, answers, now);
+            return None;
+        }
+        under_way.outcome = Some(result.clone());
+        Some((op, result))
+    }
+
+    /// I3: puts a refused acknowledgement back.
+    fn try_again(&mut self, op: Op, answers: Vec<Answer>, now: Mono) {
+        self.retry_at = Some(now + BUSY_WAIT);
+        match op {
+            Op::AckEach(acks) => {
+                for (position, left) in acks {
+                    // It fitted before it was begun; what was added since is bounded by the same number.
+                    let _ = self.add_each(position, left);
+                }
+                self.waiting.each_answers.extend(answers);
+            }
+            Op::AckUpTo(position, left) => {
+                self.add_up_to(position, left);
+                self.waiting.up_to_answers.extend(answers);
+            }
+            Op::Advance { .. } | Op::Reset { .. } | Op::ResetPartial => {}
+        }
+    }
+
+    /// Gives every answer that may be given now (I1).
+    pub(super) fn answer_finished(&mut self, env: &mut Env<'_>) {
+        while let Some(first) = self.under_way.first_entry().filter(|first| first.get().outcome.is_some()) {
+            let finished = first.remove();
+            let outcome = finished.outcome.unwrap_or(Ok(()));
+            for answer in finished.answers {
+                match answer {
+                    Answer::Ack(reply) => reply.send(outcome.as_ref().err().map(ack_error), env),
+                    Answer::Move(reply) => reply.send(outcome.as_ref().err(), env),
+                }
+            }
+        }
+    }
+
+    /// Takes the answers of an operation that goes on as another.
+    pub(super) fn take_answers(&mut self, ctx: u64) -> Vec<Answer> {
+        self.under_way.get_mut(&ctx).map(|under_way| std::mem::take(&mut under_way.answers)).unwrap_or_default()
+    }
+
+    /// The cursor is about to be reset: acknowledgements that wait must not touch its new state.
+    pub(super) fn refuse_waiting(&mut self, env: &mut Env<'_>) {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.cost -= waiting.each.values().map(|left| cost(left.as_ref())).sum::<usize>();
+        for answer in waiting.each_answers.into_iter().chain(waiting.up_to_answers) {
+            if let Answer::Ack(reply) = answer {
+                reply.send(Some((ServerError::ServiceNotReady, "the subscription is being reset".to_owned())), env);
+            }
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Mono> {
+        self.retry_at
+    }
+
+    fn acks_under_way(&self) -> usize {
+        self.under_way.values().filter(|under_way| under_way.outcome.is_none()).count()
+    }
+}
+
+impl AckReply {
+    /// Answers success or the failure with its words.
+    pub(super) fn send(self, failure: Option<(ServerError, String)>, env: &mut Env<'_>) {
+        let command = match failure {
+            None => ack_response(self.consumer_id, self.request_id),
+            Some((code, words)) => ack_failed(self.consumer_id, self.request_id, code, &words),
+        };
+        env.out.command(self.conn, &command);
+    }
+}
+
+fn ack_error(error: &CursorError) -> (ServerError, String) {
+    let code = match error {
+        CursorError::NoSuchCursor { .. }
+        | CursorError::NoSuchEntry { .. }
+        | CursorError::NameTaken { .. }
+        | CursorError::TooLarge { .. } => ServerError::MetadataError,
+        CursorError::TooManyRanges { .. } | CursorError::Busy { .. } => ServerError::ServiceNotReady,
+        CursorError::Unknown { .. } => ServerError::PersistenceError,
+    };
+    (code, error.to_string())
+}
