@@ -149,6 +149,10 @@ impl LinkReceiver {
             self.pending_bytes -= cost;
         }
         let ackable = self.ackable(tracker);
+        assert!(
+            ackable <= durable || self.planted.has(SeededBug::AckBeforeDurable),
+            "LinkReceiver I2: acknowledged is durable"
+        );
         if ackable > self.acked {
             self.send_ack(ackable, fx);
         }

@@ -60,7 +60,8 @@ impl LinkResume {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogView {
     /// Every entry after this position is still there; [`Position::EARLIEST`] while nothing was ever trimmed. When the
-    /// exact last trimmed entry is unknown: the first readable position's predecessor.
+    /// exact last trimmed entry is unknown: the first readable position's predecessor. What stands after the link cursor
+    /// is trusted to be there in any case, so this matters only when the remote asks for older entries.
     pub trimmed_up_to: Position,
     /// The last confirmed entry; anything before the first entry while there is none.
     pub last_confirmed: Position,

@@ -67,6 +67,8 @@ pub struct LinkSender {
     log: LogView,
     /// What the owner was last told to make durable.
     durable: LinkResume,
+    /// The furthest mark-delete that the cursor ever held: what stands after it is retained.
+    cursor_high: Position,
     /// `durable` moved forward since the last `Acked`.
     unreported: bool,
     /// I2: the `previous` of the next entry.
@@ -108,6 +110,7 @@ impl LinkSender {
             transport: Transport::Writable,
             log,
             durable: resume,
+            cursor_high: resume.mark_delete,
             unreported: false,
             last_sent: Position::EARLIEST,
             remote_ahead: None,
@@ -205,14 +208,15 @@ impl LinkSender {
             self.behind_since_ms = Some(now.wall_ms);
         }
         let grew = log.last_confirmed > self.log.last_confirmed;
-        self.log = log;
+        // A read may have seen the log's end before it was told.
+        self.log = LogView { last_confirmed: log.last_confirmed.max(self.log.last_confirmed), ..log };
         if let Some(watermark) = self.remote_ahead.filter(|w| grew && log.last_confirmed <= *w) {
             let last_confirmed = log.last_confirmed;
             fx.push(LinkEffect::Alarm(LinkAlarm::PositionsReused { last_confirmed, watermark }));
             return self.close("positions were used twice", fx);
         }
         if let Phase::Streaming { .. } = self.phase
-            && log.trimmed_up_to > self.reader.after()
+            && self.known().lacks_history_after(self.reader.after())
         {
             let (acked, watermark) = (self.acked(), self.durable.last_forwarded);
             let trimmed_up_to = log.trimmed_up_to;
@@ -315,6 +319,7 @@ impl LinkSender {
     }
 
     fn report_cursor(&mut self, fx: &mut Fx) {
+        self.cursor_high = self.cursor_high.max(self.durable.mark_delete);
         if self.unreported {
             self.unreported = false;
             fx.push(LinkEffect::Acked(self.durable));

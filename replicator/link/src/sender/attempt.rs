@@ -2,7 +2,7 @@
 //!
 //! **What**  Every attempt has a number of its own in its frames, starts from the durable cursor and is dropped whole.
 
-use super::plan::{Decision, RemoteCopy, Resumption, decide};
+use super::plan::{Decision, Known, RemoteCopy, Resumption, decide};
 use super::{Fx, LinkSender, Phase};
 use crate::number::frame_link;
 use crate::{LinkAlarm, LinkEffect, SeededBug};
@@ -23,11 +23,11 @@ impl LinkSender {
         if self.planted.has(SeededBug::IncarnationIgnored) {
             remote.incarnation = self.durable.incarnation.unwrap_or(remote.incarnation);
         }
-        let mut known = self.durable;
+        let mut known = self.known();
         if self.planted.has(SeededBug::ForgottenLastForwarded) {
-            known.last_forwarded = None;
+            known.durable.last_forwarded = None;
         }
-        match decide(&known, &self.log, remote) {
+        match decide(known, remote) {
             Decision::Resume(resumption) => self.stream(now, remote, resumption, fx),
             Decision::Halt(alarm) => self.halt(now, alarm, fx),
         }
@@ -40,6 +40,7 @@ impl LinkSender {
         }
         if resume.mark_delete < self.durable.mark_delete {
             fx.push(LinkEffect::Rewound(resume));
+            self.unreported = false;
         } else {
             self.unreported |= resume != self.durable;
         }
@@ -47,6 +48,7 @@ impl LinkSender {
         self.remote_ahead = remote.watermark.filter(|w| *w > self.log.last_confirmed);
         self.last_sent = previous;
         self.reader.seek(after);
+        assert!(!self.known().lacks_history_after(after), "LinkSender I6: nothing after {after} has been trimmed");
         self.patience.restart_clock(now.mono);
         self.phase = Phase::Streaming { incarnation: remote.incarnation };
     }
@@ -83,6 +85,10 @@ impl LinkSender {
             let link = frame_link(self.number, self.attempt);
             fx.push(LinkEffect::Send(RegionFrame::Close { link, reason: reason.to_owned() }));
         }
+    }
+
+    pub(super) fn known(&self) -> Known {
+        Known { durable: self.durable, log: self.log, cursor_high: self.cursor_high }
     }
 
     /// Nothing of this attempt counts any more; what waits unacknowledged keeps its age.

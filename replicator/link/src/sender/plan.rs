@@ -1,16 +1,19 @@
 //! Where to resume when the remote says what it holds. The one decision on which exactness rests; pure.
 //!
 //! Durable here: L (last acknowledged entry), M (mark-delete), the incarnation that acknowledged. Told by the remote: its
-//! incarnation and its durable watermark W.
+//! incarnation and its durable watermark W. The first entry sent always names W as the one before it.
 //!
-//! | remote copy | condition | resume after | `previous` | besides |
-//! |---|---|---|---|---|
-//! | first contact (nothing acknowledged yet) | | max(W, M), or what is retained | W | alarm when history is missing |
-//! | the one that acknowledged | W ≥ L | max(W, M) | W | halt when that is no longer retained |
-//! | the one that acknowledged | W < L, retained | W | W | alarm: it lost what it acknowledged; cursor goes back |
-//! | the one that acknowledged | W < L, trimmed | – | – | halt: never skip in silence |
-//! | another | all after W retained | W | W | alarm; cursor goes back |
-//! | another | trimmed beyond W | what is retained | W | alarms; the new copy starts with what there is |
+//! | remote copy | condition | resume after | besides |
+//! |---|---|---|---|
+//! | first contact (nothing acknowledged yet) | | max(W, M) | alarm and the earliest retained, if that is trimmed |
+//! | the one that acknowledged | W ≥ L | max(W, M) | |
+//! | the one that acknowledged | W < L, all after W retained | W | alarm: it lost what it acknowledged; cursor goes back |
+//! | the one that acknowledged | W < L, trimmed beyond W | – | halt: never skip in silence |
+//! | another | all after W retained | W | alarm; cursor goes back |
+//! | another | trimmed beyond W | the earliest retained | alarms; the new copy starts with what there is |
+//!
+//! What stands after the furthest place that the link cursor ever held is retained by the cursor; only before it does the
+//! log's trimming matter.
 
 use crate::{LinkAlarm, LinkResume, LogView};
 use base::{EntryId, Position};
@@ -41,53 +44,70 @@ pub(crate) struct RemoteCopy {
     pub(crate) watermark: Option<Position>,
 }
 
+/// What this side knows: the durable state, the log, and the furthest place that the cursor ever held.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) durable: LinkResume,
+    pub(crate) log: LogView,
+    pub(crate) cursor_high: Position,
+}
+
+impl Known {
+    /// Whether something that stood after `after` is gone from the log.
+    pub(crate) fn lacks_history_after(&self, after: Position) -> bool {
+        after < self.cursor_high && after < self.log.trimmed_up_to
+    }
+}
+
 /// Decides where to resume.
-pub(crate) fn decide(durable: &LinkResume, log: &LogView, remote: RemoteCopy) -> Decision {
-    let mut decision = match (durable.incarnation, durable.last_forwarded) {
-        (Some(known), Some(acked)) if known == remote.incarnation => same_copy(durable, acked, log, remote),
-        (Some(known), Some(_)) => other_copy(known, log, remote),
-        _ => first_contact(durable, log, remote),
+pub(crate) fn decide(known: Known, remote: RemoteCopy) -> Decision {
+    let mut decision = match (known.durable.incarnation, known.durable.last_forwarded) {
+        (Some(was), Some(acked)) if was == remote.incarnation => same_copy(known, acked, remote),
+        (Some(was), Some(_)) => other_copy(known, was, remote),
+        _ => first_contact(known, remote),
     };
+    let last_confirmed = known.log.last_confirmed;
     if let (Decision::Resume(resumption), Some(watermark)) = (&mut decision, remote.watermark)
-        && watermark > log.last_confirmed
-        && log.last_confirmed.entry > EntryId::NONE
+        && watermark > last_confirmed
+        && last_confirmed.entry > EntryId::NONE
     {
-        let last_confirmed = log.last_confirmed;
         resumption.alarms.push(LinkAlarm::OriginBehind { last_confirmed, watermark });
     }
     decision
 }
 
-fn first_contact(durable: &LinkResume, log: &LogView, remote: RemoteCopy) -> Decision {
-    let after = base_of(remote).max(durable.mark_delete);
-    if log.trimmed_up_to > after {
-        let missing = LinkAlarm::HistoryMissing { watermark: remote.watermark, trimmed_up_to: log.trimmed_up_to };
-        return resume(durable, log, remote, log.trimmed_up_to, vec![missing]);
+fn first_contact(known: Known, remote: RemoteCopy) -> Decision {
+    let after = base_of(remote).max(known.durable.mark_delete);
+    if known.lacks_history_after(after) {
+        let trimmed_up_to = known.log.trimmed_up_to;
+        let missing = LinkAlarm::HistoryMissing { watermark: remote.watermark, trimmed_up_to };
+        return go_on(known, remote, trimmed_up_to, vec![missing]);
     }
-    resume(durable, log, remote, after, Vec::new())
+    go_on(known, remote, after, Vec::new())
 }
 
-fn same_copy(durable: &LinkResume, acked: Position, log: &LogView, remote: RemoteCopy) -> Decision {
-    let (watermark, trimmed_up_to) = (remote.watermark, log.trimmed_up_to);
+fn same_copy(known: Known, acked: Position, remote: RemoteCopy) -> Decision {
+    let watermark = remote.watermark;
     let kept = watermark >= Some(acked);
-    let after = if kept { base_of(remote).max(durable.mark_delete) } else { base_of(remote) };
-    if trimmed_up_to > after {
-        return Decision::Halt(LinkAlarm::Halted { acked, watermark, trimmed_up_to });
+    let after = if kept { base_of(remote).max(known.durable.mark_delete) } else { base_of(remote) };
+    if known.lacks_history_after(after) {
+        return Decision::Halt(LinkAlarm::Halted { acked, watermark, trimmed_up_to: known.log.trimmed_up_to });
     }
     if kept {
-        return resume(durable, log, remote, after, Vec::new());
+        return go_on(known, remote, after, Vec::new());
     }
-    go_back(log, remote, after, vec![LinkAlarm::RemoteLostAcked { acked, watermark }])
+    go_back(known, remote, after, vec![LinkAlarm::RemoteLostAcked { acked, watermark }])
 }
 
-fn other_copy(known: u64, log: &LogView, remote: RemoteCopy) -> Decision {
-    let (watermark, trimmed_up_to) = (remote.watermark, log.trimmed_up_to);
-    let mut alarms = vec![LinkAlarm::RemoteReplaced { was: known, now: remote.incarnation, watermark }];
-    let base = base_of(remote);
-    if trimmed_up_to > base {
+fn other_copy(known: Known, was: u64, remote: RemoteCopy) -> Decision {
+    let (watermark, trimmed_up_to) = (remote.watermark, known.log.trimmed_up_to);
+    let mut alarms = vec![LinkAlarm::RemoteReplaced { was, now: remote.incarnation, watermark }];
+    let mut after = base_of(remote);
+    if known.lacks_history_after(after) {
         alarms.push(LinkAlarm::HistoryMissing { watermark, trimmed_up_to });
+        after = trimmed_up_to;
     }
-    go_back(log, remote, base.max(trimmed_up_to), alarms)
+    go_back(known, remote, after, alarms)
 }
 
 fn base_of(remote: RemoteCopy) -> Position {
@@ -95,31 +115,27 @@ fn base_of(remote: RemoteCopy) -> Position {
 }
 
 /// Goes on; the cursor never goes back.
-fn resume(
-    durable: &LinkResume,
-    log: &LogView,
-    remote: RemoteCopy,
-    after: Position,
-    alarms: Vec<LinkAlarm>,
-) -> Decision {
-    let resume = LinkResume {
-        incarnation: remote.watermark.map(|_| remote.incarnation),
-        last_forwarded: remote.watermark,
-        // The remote may be ahead of a log that lost its end; the cursor stays within the log.
-        mark_delete: after.min(log.last_confirmed).max(durable.mark_delete),
-        messages_done: durable.messages_done,
-    };
-    Decision::Resume(Resumption { after, previous: base_of(remote), resume, alarms })
+fn go_on(known: Known, remote: RemoteCopy, after: Position, alarms: Vec<LinkAlarm>) -> Decision {
+    let durable = known.durable;
+    // The remote may be ahead of a log that lost its end; the cursor stays within the log.
+    let mark_delete = after.min(known.log.last_confirmed).max(durable.mark_delete);
+    resume(remote, after, mark_delete, durable.messages_done, alarms)
 }
 
 /// Starts again after `after`, wherever the cursor stood.
-fn go_back(log: &LogView, remote: RemoteCopy, after: Position, alarms: Vec<LinkAlarm>) -> Decision {
-    let resume = LinkResume {
-        incarnation: remote.watermark.map(|_| remote.incarnation),
-        last_forwarded: remote.watermark,
-        mark_delete: after.min(log.last_confirmed),
-        messages_done: 0,
-    };
+fn go_back(known: Known, remote: RemoteCopy, after: Position, alarms: Vec<LinkAlarm>) -> Decision {
+    resume(remote, after, after.min(known.log.last_confirmed), 0, alarms)
+}
+
+fn resume(
+    remote: RemoteCopy,
+    after: Position,
+    mark_delete: Position,
+    messages_done: u64,
+    alarms: Vec<LinkAlarm>,
+) -> Decision {
+    let incarnation = remote.watermark.map(|_| remote.incarnation);
+    let resume = LinkResume { incarnation, last_forwarded: remote.watermark, mark_delete, messages_done };
     Decision::Resume(Resumption { after, previous: base_of(remote), resume, alarms })
 }
 
