@@ -66,10 +66,18 @@ pub enum DiskOp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskEvent {
     /// These records are durable (fdatasync returned); in the order in which they were submitted.
-    Appended { done: Vec<(AppendId, Placement)> },
-    Read { id: ReadId, outcome: Result<Bytes, DiskReadError> },
+    Appended {
+        done: Vec<(AppendId, Placement)>,
+    },
+    Read {
+        id: ReadId,
+        outcome: Result<Bytes, DiskReadError>,
+    },
     /// How much more can be appended, and the size of the whole volume. Sent at open and whenever it changes by much.
-    Space { free_bytes: u64, total_bytes: u64 },
+    Space {
+        free_bytes: u64,
+        total_bytes: u64,
+    },
 }
 
 /// Why a read gave no bytes. None of these says that an entry does not exist.

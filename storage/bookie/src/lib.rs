@@ -14,3 +14,6 @@ mod options;
 pub use layout::{DamageReport, RecoveredLog};
 pub use machine::Bookie;
 pub use options::{BookieEffect, BookieOptions, BookieStats};
+
+#[cfg(test)]
+mod memory_disk;

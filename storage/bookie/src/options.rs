@@ -9,9 +9,9 @@ use wire::bookie::BookieResponse;
 pub struct BookieOptions {
     /// Bytes of adds that may wait for the disk; above it an add is answered `Unknown` (overload).
     pub pending_bytes_max: u64,
-    /// Reads that may wait for the disk, each up to about 1 MiB; above it a read is answered `Unknown` (overload).
-    pub pending_reads_max: usize,
-    /// Largest entry (head and body) taken, bytes. A record must fit one log file.
+    /// Bytes that reads on their way may bring; above it a read is answered `Unknown` (overload). One always may.
+    pub pending_read_bytes_max: u64,
+    /// Largest entry (head and body) taken, bytes; at most [`crate::layout::LayoutOptions::entry_bytes_max`] of the device.
     pub entry_bytes_max: u32,
     /// Below this much appendable space adds are answered `ReadOnly`; fences, deletes and the cleaner live from the rest.
     pub reserve_bytes: u64,
@@ -22,15 +22,16 @@ pub struct BookieOptions {
 }
 
 impl BookieOptions {
-    /// What a server uses: 64 MiB of pending adds, 64 reads, 128 MiB reserve, files below half are cleaned at 32 MiB/s.
+    /// What a server uses: 64 MiB of pending adds and of reads, entries up to 16 MiB, 128 MiB reserve, files
+    /// below half are cleaned at 64 MiB/s.
     pub fn standard() -> Self {
         Self {
             pending_bytes_max: 64 << 20,
-            pending_reads_max: 64,
-            entry_bytes_max: 32 << 20,
+            pending_read_bytes_max: 64 << 20,
+            entry_bytes_max: 16 << 20,
             reserve_bytes: 128 << 20,
             clean_below_percent: 50,
-            clean_bytes_per_s: 32 << 20,
+            clean_bytes_per_s: 64 << 20,
         }
     }
 }
@@ -45,7 +46,7 @@ pub enum BookieEffect {
 /// Numbers for metrics and people.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BookieStats {
-    /// Bytes of log files in use (whole files, padding included).
+    /// Bytes written to log files in use, padding included.
     pub log_bytes: u64,
     /// Bytes of records that are still wanted.
     pub live_bytes: u64,

@@ -1,0 +1,405 @@
+//! The machine that answers a ledger client's requests: one bookie over one log.
+//!
+//! **What**  Adds, fences and deletions become records on the log device and are answered when the device says that they are
+//! durable. Reads go to the device through the sparse index. The cleaner copies what is left in mostly dead files forward.
+//!
+//! **States**  per ledger: unknown → open (first entry durable) → fenced (fence durable) → deleted (tombstone on its way).
+//! The whole bookie: writable ⇄ read-only (space); and limbo for ledgers that may have lost records.
+//!
+//! **Invariants**
+//! - I1  `Stored`, a fencing answer and `Deleted` leave only after their record is durable.
+//! - I2  once a fence is on its way, adds without the recovery flag are answered `Fenced`; the fenced read behind it sees every
+//!   entry that was taken before.
+//! - I3  a negative answer is given only when nothing of the entry is indexed, on its way or possibly lost; damage, overload
+//!   and limbo are `Unknown`.
+//! - I4  only verified entries leave: checksum, ledger and entry match.
+//! - I5  bytes of adds on their way ≤ `pending_bytes_max`; of reads ≤ `pending_read_bytes_max` (or one read); waiting requests are bounded.
+//! - I6  a file is given back only when nothing indexed stands in it, and nothing on its way can land in it.
+//!
+//! **Not here**  Quorums and ledger metadata (`ledger`), files and threads (`disk`), repair of damage from other copies.
+//!
+//! **Tests**  `machine/tests` against a reference model with a small disk; `chaos/sim` with a lying one.
+
+mod cleaner;
+mod files;
+mod index;
+mod pending;
+mod reads;
+mod runs;
+
+use crate::disk::{AppendId, DiskEvent, DiskOp, Placement, Record};
+use crate::layout::{self, Limbo, LostRange, RecoveredLog};
+use crate::options::{BookieEffect, BookieOptions, BookieStats};
+use base::{Effects, EntryData, EntryId, LedgerId, Mono, NodeId, Now, RegionId, RequestId};
+use cleaner::Cleaner;
+use files::file_no;
+use index::Index;
+use pending::{Appending, Pending, ReadQuestion, Waiting};
+use reads::Reads;
+use std::collections::{BTreeMap, BTreeSet};
+use wire::bookie::{AddOutcome, BookieRequest, BookieResponse, LacOutcome};
+
+type Fx = Effects<BookieEffect>;
+
+/// One bookie.
+#[derive(Debug)]
+pub struct Bookie {
+    node: NodeId,
+    options: BookieOptions,
+    index: Index,
+    pending: Pending,
+    reads: Reads,
+    cleaner: Cleaner,
+    /// Losses found at boot whose extent in ledgers is not known before [`Bookie::retain_ledgers`].
+    unmeasured: Vec<LostRange>,
+    read_only: bool,
+    stats: BookieStats,
+}
+
+struct Add {
+    id: RequestId,
+    ledger: LedgerId,
+    entry: EntryId,
+    lac: EntryId,
+    recovery: bool,
+    data: EntryData,
+}
+
+impl Bookie {
+    /// A bookie over a log that the device has just opened.
+    pub fn new(node: NodeId, options: BookieOptions, log: RecoveredLog) -> Self {
+        let mut index = Index::default();
+        for file in &log.files {
+            index.apply_file(file);
+        }
+        index.drop_idle_tombstones();
+        index.files.collect_empty();
+        let stats = BookieStats { damaged_at_open: log.damage.len() as u64, ..BookieStats::default() };
+        Self {
+            node,
+            cleaner: Cleaner::default(),
+            reads: Reads::default(),
+            pending: Pending::default(),
+            unmeasured: log.lost,
+            read_only: false,
+            options,
+            index,
+            stats,
+        }
+    }
+
+    /// Takes one request of `from`; the answer comes as an effect now or after the disk has answered.
+    pub fn handle_request(&mut self, _now: Now, from: NodeId, request: BookieRequest, fx: &mut Fx) {
+        match request {
+            BookieRequest::Add { id, ledger, entry, lac, recovery, data } => {
+                self.add(from, Add { id, ledger, entry, lac, recovery, data }, fx);
+            }
+            BookieRequest::Read { id, ledger, from: entry, entries_max, bytes_max, fence } => {
+                let question = ReadQuestion { id, ledger, from: entry, entries_max, bytes_max };
+                if fence {
+                    self.fence(ledger, Waiting::Read { to: from, question }, fx);
+                } else {
+                    self.read(from, question, 0, fx);
+                }
+            }
+            BookieRequest::ReadLac { id, ledger, fence } => {
+                if fence {
+                    self.fence(ledger, Waiting::Lac { to: from, id, ledger }, fx);
+                } else {
+                    self.answer_lac(from, id, ledger, fx);
+                }
+            }
+            BookieRequest::Delete { id, ledger } => {
+                self.delete(ledger, Some(Waiting::Delete { to: from, id, ledger }), fx);
+            }
+        }
+        self.release_files(fx);
+    }
+
+    /// Takes one answer of the device.
+    pub fn handle_disk(&mut self, now: Now, event: DiskEvent, fx: &mut Fx) {
+        match event {
+            DiskEvent::Appended { done } => {
+                for (id, placement) in done {
+                    self.appended(now, id, placement, fx);
+                }
+            }
+            DiskEvent::Read { id, outcome } => {
+                if self.cleaner.awaits(id) {
+                    self.clean_block(now, outcome, fx);
+                } else {
+                    self.read_done(id, outcome, fx);
+                }
+            }
+            DiskEvent::Space { free_bytes, total_bytes } => self.note_space(free_bytes, total_bytes),
+        }
+        self.release_files(fx);
+    }
+
+    /// Deletes every ledger that was found on disk at boot, has not been written to since and is not in `known`.
+    /// `known` must come from a linearizable read of the metadata, made after this process started. After damage the bookie
+    /// takes no new ledgers before this call: it tells old ledgers, which may have lost something, from new ones.
+    pub fn retain_ledgers(&mut self, _now: Now, known: &BTreeSet<LedgerId>, fx: &mut Fx) {
+        self.measure_limbo(known, fx);
+        let orphans: Vec<LedgerId> =
+            self.index.ledgers().filter(|(id, l)| l.untouched && !known.contains(id)).map(|(id, _)| id).collect();
+        for ledger in orphans {
+            if !self.pending.touches(ledger) {
+                self.delete(ledger, None, fx);
+            }
+        }
+        self.release_files(fx);
+    }
+
+    /// When [`Bookie::on_deadline`] wants to be called.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        self.cleaner.next_deadline(&self.index.files)
+    }
+
+    /// Lets the cleaner take its next step.
+    pub fn on_deadline(&mut self, now: Now, fx: &mut Fx) {
+        self.clean(now, fx);
+        self.release_files(fx);
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Counters and sizes at this moment.
+    pub fn stats(&self) -> BookieStats {
+        let (log_bytes, live_bytes) = self.index.files.totals();
+        BookieStats {
+            log_bytes,
+            live_bytes,
+            files: self.index.files.len() as u64,
+            ledgers: self.index.ledger_count() as u64,
+            index_points: self.index.points() as u64,
+            read_only: self.read_only,
+            pending_appends: self.pending.len() as u64,
+            pending_bytes: self.pending.bytes(),
+            pending_reads: self.reads.len() as u64,
+            ..self.stats
+        }
+    }
+
+    fn add(&mut self, to: NodeId, add: Add, fx: &mut Fx) {
+        let (id, ledger, entry) = (add.id, add.ledger, add.entry);
+        let answer = |outcome| BookieResponse::Added { id, ledger, entry, outcome };
+        match self.check_add(&add) {
+            Err(outcome) => {
+                match outcome {
+                    AddOutcome::Fenced => self.stats.adds_fenced_total += 1,
+                    AddOutcome::Unknown => self.stats.overloaded_total += 1,
+                    AddOutcome::Stored | AddOutcome::ReadOnly => (),
+                }
+                respond(to, answer(outcome), fx);
+            }
+            Ok(Some(append)) => {
+                if !self.pending.join(append, Waiting::Add { to, id }) {
+                    self.stats.overloaded_total += 1;
+                    respond(to, answer(AddOutcome::Unknown), fx);
+                }
+            }
+            Ok(None) => {
+                let bytes = add.data.len() as u64;
+                self.stats.entries_added_total += 1;
+                self.stats.bytes_added_total += bytes;
+                let record = layout::entry_record(ledger, entry, add.lac, add.data);
+                let what = Appending::Entry { ledger, entry, lac: add.lac };
+                self.append(what, record, Some(Waiting::Add { to, id }), fx);
+            }
+        }
+    }
+
+    /// Whether an add is refused (or needs no work), joins one on its way, or is to be written.
+    fn check_add(&self, add: &Add) -> Result<Option<AppendId>, AddOutcome> {
+        if self.index.is_deleted(add.ledger) {
+            return Err(AddOutcome::Fenced);
+        }
+        let known = self.index.get(add.ledger);
+        let fenced = known.is_some_and(|ledger| ledger.fence.is_some())
+            || self.pending.fence(add.ledger).is_some()
+            || self.index.in_limbo(add.ledger);
+        if fenced && !add.recovery {
+            return Err(AddOutcome::Fenced); // I2
+        }
+        if !self.unmeasured.is_empty() && !add.recovery {
+            // Until the loss is measured, a ledger known here may be incomplete and an unknown one may have been fenced.
+            return Err(if known.is_some() { AddOutcome::Fenced } else { AddOutcome::Unknown });
+        }
+        if known.is_some_and(|ledger| ledger.runs.from(add.entry).is_some()) {
+            return Err(AddOutcome::Stored); // Asked again, and durable since.
+        }
+        if let Some(append) = self.pending.entry(add.ledger, add.entry) {
+            return Ok(Some(append));
+        }
+        if self.read_only {
+            return Err(AddOutcome::ReadOnly);
+        }
+        let len = add.data.len() as u64;
+        let valid = add.entry >= EntryId(0)
+            && len <= u64::from(self.options.entry_bytes_max)
+            && add.data.head.len() <= usize::from(u16::MAX);
+        let room = self.pending.bytes() + len <= self.options.pending_bytes_max || self.pending.len() == 0;
+        if !valid || !room {
+            return Err(AddOutcome::Unknown); // I5
+        }
+        Ok(None)
+    }
+
+    /// Makes the ledger fenced, then looks at the waiting question.
+    fn fence(&mut self, ledger: LedgerId, waiting: Waiting, fx: &mut Fx) {
+        let fenced = self.index.get(ledger).is_some_and(|l| l.fence.is_some());
+        if fenced || self.index.is_deleted(ledger) {
+            return self.wake(waiting, fx);
+        }
+        if let Some(append) = self.pending.fence(ledger) {
+            if !self.pending.join(append, waiting) {
+                self.refuse(waiting, fx);
+            }
+            return;
+        }
+        if self.pending.bytes() > 2 * self.options.pending_bytes_max {
+            return self.refuse(waiting, fx);
+        }
+        self.append(Appending::Fence { ledger }, layout::fence_record(ledger), Some(waiting), fx);
+    }
+
+    fn delete(&mut self, ledger: LedgerId, waiting: Option<Waiting>, fx: &mut Fx) {
+        if let Some(append) = self.pending.delete(ledger) {
+            if let Some(waiting) = waiting
+                && !self.pending.join(append, waiting)
+            {
+                self.refuse(waiting, fx);
+            }
+            return;
+        }
+        let known = self.index.delete(ledger);
+        if !known {
+            let unseen = !self.index.is_deleted(ledger) && self.pending.touches(ledger);
+            if !unseen {
+                // Deleted before, or never seen: there is nothing to make durable.
+                if let Some(waiting) = waiting {
+                    self.wake(waiting, fx);
+                }
+                return;
+            }
+            self.index.delete_unseen(ledger);
+        }
+        self.append(Appending::Delete { ledger }, layout::delete_record(ledger), waiting, fx);
+    }
+
+    fn append(&mut self, what: Appending, record: Record, waiting: Option<Waiting>, fx: &mut Fx) {
+        let id = self.pending.begin(what, record.len() as u64, waiting);
+        fx.push(BookieEffect::Disk(DiskOp::Append { id, record }));
+    }
+
+    /// A record is durable: what it says is true from now on, and whoever waited is answered.
+    fn appended(&mut self, now: Now, id: AppendId, placement: Placement, fx: &mut Fx) {
+        let Some(done) = self.pending.finish(id) else {
+            return;
+        };
+        self.index.files.note_written(placement);
+        let file = file_no(placement.file);
+        match done.what {
+            Appending::Entry { ledger, entry, lac } => {
+                let kept = self.index.apply_entry(ledger, entry, lac, placement);
+                let outcome = if kept { AddOutcome::Stored } else { AddOutcome::Fenced };
+                for waiting in done.waiting() {
+                    match waiting {
+                        Waiting::Add { to, id } => {
+                            respond(to, BookieResponse::Added { id, ledger, entry, outcome }, fx);
+                        }
+                        Waiting::Delete { .. } | Waiting::Read { .. } | Waiting::Lac { .. } => self.wake(waiting, fx),
+                    }
+                }
+                return;
+            }
+            Appending::Fence { ledger } => self.index.apply_fence(ledger, file),
+            Appending::Delete { ledger } => self.index.apply_tombstone(ledger, file),
+            Appending::Limbo { limbo } => self.index.apply_limbo(limbo, file),
+            Appending::MovedEntry { .. }
+            | Appending::MovedFence { .. }
+            | Appending::MovedTombstone { .. }
+            | Appending::MovedLimbo { .. } => self.moved(now, done.what, placement),
+        }
+        for waiting in done.waiting() {
+            self.wake(waiting, fx);
+        }
+    }
+
+    /// What a request waited for has happened.
+    fn wake(&mut self, waiting: Waiting, fx: &mut Fx) {
+        match waiting {
+            Waiting::Add { .. } => unreachable!("Bookie: adds wait only for their own entry"),
+            Waiting::Delete { to, id, ledger } => respond(to, BookieResponse::Deleted { id, ledger }, fx),
+            Waiting::Read { to, question } => self.read(to, question, 0, fx),
+            Waiting::Lac { to, id, ledger } => self.answer_lac(to, id, ledger, fx),
+        }
+    }
+
+    /// Too much is waiting (I5).
+    fn refuse(&mut self, waiting: Waiting, fx: &mut Fx) {
+        self.stats.overloaded_total += 1;
+        match waiting {
+            Waiting::Read { to, question } => reads::answer_unknown(to, &question, fx),
+            Waiting::Lac { to, id, ledger } => {
+                respond(to, BookieResponse::Lac { id, ledger, outcome: LacOutcome::Unknown }, fx);
+            }
+            // These have no word for it; the asker's timeout says the same.
+            Waiting::Add { .. } | Waiting::Delete { .. } => (),
+        }
+    }
+
+    fn answer_lac(&mut self, to: NodeId, id: RequestId, ledger: LedgerId, fx: &mut Fx) {
+        let outcome = match self.index.get(ledger) {
+            Some(known) => LacOutcome::Lac { lac: known.lac, last: known.runs.last() },
+            None if self.may_have_lost(ledger) => LacOutcome::Unknown,
+            None => LacOutcome::NoSuchLedger,
+        };
+        respond(to, BookieResponse::Lac { id, ledger, outcome }, fx);
+    }
+
+    /// Whether "no such ledger" or "no such entry" could be a lie (I3).
+    fn may_have_lost(&self, ledger: LedgerId) -> bool {
+        !self.unmeasured.is_empty() || self.index.in_limbo(ledger)
+    }
+
+    /// After a loss: every ledger that existed before it is in limbo for good, newer ones are not.
+    fn measure_limbo(&mut self, known: &BTreeSet<LedgerId>, fx: &mut Fx) {
+        let mut highest: BTreeMap<RegionId, LedgerId> = BTreeMap::new();
+        for ledger in self.index.ledgers().map(|(id, _)| id).chain(known.iter().copied()) {
+            let through = highest.entry(ledger.region()).or_insert(ledger);
+            *through = (*through).max(ledger);
+        }
+        for lost in std::mem::take(&mut self.unmeasured) {
+            for &through in highest.values() {
+                self.index.begin_limbo(through);
+                let limbo = Limbo { through, file: lost.file, up_to: lost.up_to };
+                self.append(Appending::Limbo { limbo }, layout::limbo_record(limbo), None, fx);
+            }
+        }
+    }
+
+    fn note_space(&mut self, free_bytes: u64, total_bytes: u64) {
+        self.stats.free_bytes = free_bytes;
+        self.stats.total_bytes = total_bytes;
+        let reserve = self.options.reserve_bytes;
+        // Half a reserve of distance, so that one freed file does not flip it back and forth.
+        self.read_only = free_bytes < if self.read_only { reserve + reserve / 2 } else { reserve };
+    }
+
+    /// Gives back every file that holds nothing any more (I6).
+    fn release_files(&mut self, fx: &mut Fx) {
+        while let Some(file) = self.index.files.take_empty() {
+            self.stats.files_freed_total += 1;
+            fx.push(BookieEffect::Disk(DiskOp::Free { file: files::file_id(file) }));
+            self.index.drop_idle_tombstones();
+        }
+    }
+}
+
+fn respond(to: NodeId, response: BookieResponse, fx: &mut Fx) {
+    fx.push(BookieEffect::Respond { to, response });
+}
