@@ -59,6 +59,21 @@ impl MetaRequest {
         }
     }
 
+    /// Bytes that [`MetaRequest::encode`] appends.
+    pub fn encoded_len(&self) -> usize {
+        let fields = match self {
+            Self::Get { key } => text_len(key),
+            Self::Range { prefix, after, limit: _ } => text_len(prefix) + text_len(after.as_deref().unwrap_or("")) + 5,
+            Self::Txn { compare, writes } => {
+                let compare: usize = compare.iter().map(compare_len).sum();
+                let writes: usize = writes.iter().map(write_len).sum();
+                8 + compare + writes
+            }
+            Self::Reserve { key, by: _ } => text_len(key) + 8,
+        };
+        2 + fields
+    }
+
     /// Reads one request that fills `bytes`.
     ///
     /// # Errors
@@ -82,6 +97,25 @@ impl MetaRequest {
         };
         fields.finish()?;
         Ok(request)
+    }
+}
+
+fn text_len(text: &str) -> usize {
+    4 + text.len()
+}
+
+fn compare_len(condition: &Compare) -> usize {
+    match condition {
+        Compare::Version { key, version: _ } => 1 + text_len(key) + 8,
+        Compare::Absent { key } | Compare::Exists { key } => 1 + text_len(key),
+        Compare::NoneWithPrefix { prefix } => 1 + text_len(prefix),
+    }
+}
+
+fn write_len(write: &Write) -> usize {
+    match write {
+        Write::Put { key, value } => 1 + text_len(key) + 4 + value.len(),
+        Write::Delete { key } => 1 + text_len(key),
     }
 }
 

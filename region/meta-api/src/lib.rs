@@ -93,6 +93,11 @@ impl MetaRequest {
             Self::Txn { .. } | Self::Reserve { .. } => true,
         }
     }
+
+    /// Why the store would refuse the request whatever its state, so that it need not be replicated to learn it.
+    pub fn refusal(&self) -> Option<String> {
+        limits::check_limits(self)
+    }
 }
 
 /// An answer of the store.

@@ -5,11 +5,27 @@ use base::NodeId;
 use std::io;
 use std::path::PathBuf;
 
+/// A file operation that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what} {path}: {source}", path = path.display())]
+pub struct IoFailure {
+    pub what: &'static str,
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+impl IoFailure {
+    /// Whether the disk, or this user's part of it, is full.
+    pub fn is_full(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
 /// The store did not open; nothing on disk was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("cannot {what} {path}: {source}", path = path.display())]
-    Io { what: &'static str, path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Io(#[from] IoFailure),
     /// Bytes that were once durable are not what was written.
     #[error(
         "the metadata file {path} is damaged at byte {offset}: {what}. Nothing was changed. With other voters alive, \
@@ -32,7 +48,7 @@ pub enum OpenError {
 impl OpenError {
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Io { .. } | Self::Damaged { .. } | Self::Foreign { .. } | Self::Raft { .. } => ErrorClass::Fatal,
+            Self::Io(_) | Self::Damaged { .. } | Self::Foreign { .. } | Self::Raft { .. } => ErrorClass::Fatal,
             Self::NotVoter { .. } | Self::NoTransport { .. } => ErrorClass::Reject,
         }
     }
@@ -41,8 +57,8 @@ impl OpenError {
 /// The process must end: what the metadata store answered so far is durable, and it answers nothing more.
 #[derive(Debug, thiserror::Error)]
 pub enum MetaFatal {
-    #[error("cannot {what} {path}: {source}; the disk may have lost data, restart after checking it", path = path.display())]
-    Io { what: &'static str, path: PathBuf, source: io::Error },
+    #[error("{0}; what the disk holds is uncertain now, so the process ends: check the disk and start again")]
+    Io(#[from] IoFailure),
     #[error("the raft node of the metadata store stopped: {reason}")]
     Raft { reason: String },
 }
@@ -50,7 +66,7 @@ pub enum MetaFatal {
 impl MetaFatal {
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Io { .. } | Self::Raft { .. } => ErrorClass::Fatal,
+            Self::Io(_) | Self::Raft { .. } => ErrorClass::Fatal,
         }
     }
 }

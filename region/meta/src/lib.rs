@@ -14,17 +14,27 @@
 //! **Not here**  The state machine itself (`meta-api`), the network between voters ([`PeerTransport`]), the lock on the
 //! data directory (`server`).
 
+mod applied;
+mod directory;
 mod error;
+mod fatal;
 mod handle;
+mod identity;
+mod log_store;
+mod mem_log;
 mod options;
 mod peers;
 mod raft_types;
+mod snapshots;
+mod state_machine;
 mod store;
+mod wal;
 mod watch;
+mod write_queue;
 
-pub use error::{MetaFatal, OpenError};
+pub use error::{IoFailure, MetaFatal, OpenError};
 pub use handle::{MetaHandle, MetaMetrics};
 pub use options::MetaOptions;
-pub use peers::{NoTransport, PeerError, PeerRequest, PeerResponse, PeerTransport};
+pub use peers::{PeerError, PeerFuture, PeerRequest, PeerResponse, PeerTransport};
 pub use store::MetaStore;
 pub use watch::{Watch, WatchClosed, WatchReceiver};

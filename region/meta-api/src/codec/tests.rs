@@ -57,6 +57,20 @@ fn a_snapshot_has_these_golden_bytes() {
 }
 
 #[test]
+fn the_length_is_known_without_encoding() {
+    let requests = [
+        MetaRequest::Get { key: "key".into() },
+        MetaRequest::Range { prefix: "/t".into(), after: None, limit: 1 },
+        MetaRequest::Range { prefix: "/t".into(), after: Some("/t/1".into()), limit: 1 },
+        MetaRequest::Reserve { key: "n".into(), by: 1 },
+        txn(),
+    ];
+    for request in requests {
+        assert_eq!(request.encoded_len(), encoded(&request).len(), "{request:?}");
+    }
+}
+
+#[test]
 fn a_cut_or_extended_request_is_refused() {
     let bytes = encoded(&txn());
     for len in 0..bytes.len() {
@@ -122,6 +136,7 @@ proptest! {
     #[test]
     fn decoding_arbitrary_bytes_never_panics_and_keeps_what_it_accepts(bytes in prop::collection::vec(0u8..6, 0..64)) {
         if let Ok(request) = MetaRequest::decode(&bytes) {
+            prop_assert_eq!(encoded(&request).len(), request.encoded_len());
             prop_assert_eq!(MetaRequest::decode(&encoded(&request)), Ok(request));
         }
         let _ = MetaState::from_snapshot(&bytes);

@@ -1,0 +1,84 @@
+//! Reads a log file as it was found: which groups are whole, where they end, and whether what follows is torn or damaged.
+//!
+//! **What**  A pure function of the file's bytes; the rule is told in [`super`].
+
+use super::group::{ALIGN, FILE_HEADER_LEN, FileHeader, GROUP_HEAD_LEN, Group};
+use std::ops::Range;
+
+/// A log that may be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Scan {
+    pub(crate) header: FileHeader,
+    /// Where the bodies of the whole groups stand, in order.
+    pub(crate) bodies: Vec<Range<usize>>,
+    /// Where the next group goes.
+    pub(crate) tail: usize,
+    pub(crate) next_seq: u64,
+    pub(crate) prev_crc: u32,
+    /// Bytes of an unfinished write behind the tail; they were never reported durable and are to be zeroed.
+    pub(crate) torn: Range<usize>,
+}
+
+/// Bytes that had been durable are gone or changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Damage {
+    pub(crate) offset: usize,
+    pub(crate) what: String,
+}
+
+/// Reads the whole file.
+///
+/// # Errors
+/// [`Damage`] when the header or a group that had been durable does not read.
+pub(crate) fn scan(file: &[u8]) -> Result<Scan, Damage> {
+    let Some((header, header_crc)) = FileHeader::decode(file) else {
+        let what = "its header does not read, though the file only gets its name once the header is durable".to_owned();
+        return Err(Damage { offset: 0, what });
+    };
+    let mut scan = Scan {
+        header,
+        bodies: Vec::new(),
+        tail: FILE_HEADER_LEN,
+        next_seq: header.first_seq,
+        prev_crc: header_crc,
+        torn: 0..0,
+    };
+    while let Some(group) = next_group(file, &scan) {
+        let body_start = scan.tail + GROUP_HEAD_LEN;
+        scan.bodies.push(body_start..body_start + group.body.len());
+        scan.tail += group.len();
+        scan.next_seq += 1;
+        scan.prev_crc = group.crc;
+    }
+    scan.torn = torn_range(file, scan.tail);
+    if let Some(witness) = find_witness(file, &scan) {
+        let what = format!(
+            "group {} does not read, and group {} at byte {} shows that it had been durable",
+            scan.next_seq, witness.head.seq, witness.head.offset
+        );
+        return Err(Damage { offset: scan.tail, what });
+    }
+    Ok(scan)
+}
+
+/// The group at the tail, when it is the one that belongs there.
+fn next_group<'a>(file: &'a [u8], scan: &Scan) -> Option<Group<'a>> {
+    let group = Group::decode(file, scan.tail)?;
+    let head = group.head;
+    let belongs = head.stream == scan.header.stream && head.seq == scan.next_seq && head.prev_crc == scan.prev_crc;
+    belongs.then_some(group)
+}
+
+/// A readable group behind the tail that was written when the group missing at the tail was already durable.
+fn find_witness<'a>(file: &'a [u8], scan: &Scan) -> Option<Group<'a>> {
+    let places = scan.torn.clone().step_by(ALIGN);
+    places
+        .filter_map(|offset| Group::decode(file, offset))
+        .find(|group| group.head.stream == scan.header.stream && group.head.durable_seq >= scan.next_seq)
+}
+
+fn torn_range(file: &[u8], tail: usize) -> Range<usize> {
+    let rest = file.get(tail..).unwrap_or_default();
+    let len = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    tail..tail + len
+}
