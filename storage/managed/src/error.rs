@@ -83,19 +83,27 @@ pub enum CursorError {
     TooManyRanges { name: String, ranges_max: usize },
     #[error("{pending} cursor operations are unanswered, the bound is {pending_max}; wait for their answers")]
     Busy { pending: usize, pending_max: usize },
+    #[error("the managed ledger has {cursors_max} cursors, which is its bound; delete one first")]
+    TooManyCursors { cursors_max: usize },
     #[error("{what} of {size} exceeds the bound of {size_max}")]
     TooLarge { what: &'static str, size: usize, size_max: usize },
-    #[error("the managed ledger stopped ({state}); whether the operation is durable is unknown")]
+    #[error("the managed ledger is {state}; nothing was changed, open it again")]
+    NotOpen { state: &'static str },
+    #[error("the managed ledger was {state} meanwhile; whether the operation is durable is unknown")]
     Unknown { state: &'static str },
 }
 
 impl CursorError {
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::NoSuchCursor { .. } | Self::NoSuchEntry { .. } | Self::NameTaken { .. } | Self::TooLarge { .. } => {
-                ErrorClass::Reject
+            Self::NoSuchCursor { .. }
+            | Self::NoSuchEntry { .. }
+            | Self::NameTaken { .. }
+            | Self::TooLarge { .. }
+            | Self::TooManyCursors { .. } => ErrorClass::Reject,
+            Self::TooManyRanges { .. } | Self::Busy { .. } | Self::NotOpen { .. } | Self::Unknown { .. } => {
+                ErrorClass::Retry { after: SOON }
             }
-            Self::TooManyRanges { .. } | Self::Busy { .. } | Self::Unknown { .. } => ErrorClass::Retry { after: SOON },
         }
     }
 }
@@ -105,14 +113,16 @@ impl CursorError {
 pub enum DeleteError {
     #[error("metadata is unavailable: {reason}")]
     Metadata { reason: String },
-    #[error("another node owns the managed ledger now")]
+    #[error("another node owns the managed ledger now; ask it")]
     Superseded,
+    #[error("the managed ledger is {state}; open it again")]
+    NotOpen { state: &'static str },
 }
 
 impl DeleteError {
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Metadata { .. } | Self::Superseded => ErrorClass::Retry { after: SOON },
+            Self::Metadata { .. } | Self::Superseded | Self::NotOpen { .. } => ErrorClass::Retry { after: SOON },
         }
     }
 }

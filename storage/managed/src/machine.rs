@@ -1,34 +1,75 @@
-//! The managed ledger machine.
+//! One topic's log: routes inputs to the procedures and carries their outcomes from one to the other.
+//!
+//! **What**  Entries are appended to a chain of ledgers, read from memory or from bookies, consumed by cursors, trimmed
+//! when nobody needs them. Everything that outlives the owner is in the ledgers and in one metadata record.
+//!
+//! **States**  Opening → Open → Closing → Stopped;  Open → Deleting → Stopped;  any → Stopped (fenced, failed).
+//!
+//! **Invariants**
+//! - I1  an entry becomes readable, and is reported, only when it is confirmed; reports come in the order of the adds.
+//! - I2  after Stopped nothing is reported any more and no request is sent.
+//! - I3  when fenced, every add and cursor operation that was not answered is answered as unknown, once.
+//!
+//! **Not here**  One file per procedure: `open`, `recover`, `replay`, `append`, `reads`, `cursor_log`, `roll`, `trim`,
+//! `discard`, `store`. The machine's own methods by theme: `machine/{adds,cursors,shape,care}`.
+//!
+//! **Tests**  `machine/tests`: seeded crashes between any two effects against a reference model, takeovers, seeded bugs.
 
-use crate::{
-    AckSet, AddRefused, Checkpoint, Cursor, CursorId, ManagedEffect, ManagedOptions, OpenMode, Read, Retention,
-};
-use base::{Effects, EntryData, LedgerId, Mono, NodeId, Now, OwnerId, Position, RequestId};
+mod adds;
+mod care;
+mod cursors;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use crate::append::Appender;
+use crate::cache::EntryCache;
+use crate::chain::Chain;
+use crate::cursor_log::{CursorLog, LogOutcome, Waiter};
+use crate::cursor_set::CursorSet;
+use crate::discard::Discards;
+use crate::open::{OpenOutcome, Opened, Opening};
+use crate::reads::{ReadScope, Reads};
+use crate::record::ManagedRecord;
+use crate::site::{Fx, Site, is_due, metadata_outcome};
+use crate::store::{RecordStore, StoreOutcome};
+use crate::{CursorError, ManagedEffect, ManagedEvent, ManagedOptions, OpenError, OpenMode};
+use base::{LedgerId, Mono, NodeId, Now, OwnerId, RequestId, earliest};
+use care::Trimming;
 use meta_api::MetaResponse;
-use std::collections::BTreeMap;
 use wire::bookie::BookieResponse;
 
-type Fx<'a> = &'a mut Effects<ManagedEffect>;
-
-/// One ledger of the chain, for internal stats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LedgerInfo {
-    pub ledger: LedgerId,
-    pub entries: u64,
-    pub bytes: u64,
-    /// Unix milliseconds; `None`: still written.
-    pub closed_ms: Option<u64>,
+#[derive(Debug)]
+enum Phase {
+    Opening(Box<Opening>),
+    Open,
+    Closing,
+    /// The ledgers whose copies go once the metadata is gone.
+    Deleting(Vec<(LedgerId, Vec<NodeId>)>),
+    Stopped(&'static str),
 }
 
 /// A topic's log: a chain of ledgers with cursors.
+///
+/// `owner` must be another for every open: answers to the requests of an earlier one must not be taken for ours.
 #[derive(Debug)]
 pub struct ManagedLedger {
-    options: ManagedOptions,
+    site: Site,
+    phase: Phase,
+    store: RecordStore,
+    chain: Chain,
+    appender: Appender,
+    cache: EntryCache,
+    reads: Reads,
+    cursors: CursorSet,
+    cursor_log: CursorLog,
+    discards: Discards,
+    trimming: Trimming,
 }
 
 impl ManagedLedger {
     /// Starts opening. `key` is the metadata key of the record (`/ml/…`), `bookies` the nodes that may take new
-    /// ledgers. [`crate::ManagedEvent::Opened`] or [`crate::ManagedEvent::OpenFailed`] follows.
+    /// ledgers. [`ManagedEvent::Opened`] or [`ManagedEvent::OpenFailed`] follows.
     pub fn open(
         owner: OwnerId,
         key: String,
@@ -36,251 +77,267 @@ impl ManagedLedger {
         options: ManagedOptions,
         bookies: Vec<NodeId>,
         now: Now,
-        fx: Fx<'_>,
+        fx: &mut Fx,
     ) -> Self {
-        let _ = (owner, key, mode, bookies, now, fx);
-        Self { options }
+        let mut site = Site::new(owner, key, options, bookies);
+        let record = ManagedRecord::empty();
+        let chain = Chain::new(&record);
+        let phase = Phase::Opening(Box::new(Opening::start(mode, now, &mut site, fx)));
+        Self {
+            site,
+            phase,
+            store: RecordStore::new(record, None),
+            chain,
+            appender: Appender::new(),
+            cache: EntryCache::default(),
+            reads: Reads::default(),
+            cursors: CursorSet::new(),
+            cursor_log: CursorLog::absent(),
+            discards: Discards::default(),
+            trimming: Trimming::default(),
+        }
     }
 
-    pub fn handle_meta(&mut self, _now: Now, _id: RequestId, _response: MetaResponse, _fx: Fx<'_>) {
-        unimplemented!()
+    // ---- inputs ----
+
+    /// An answer of the metadata store. Answers that are not awaited (any more) are ignored.
+    pub fn handle_meta(&mut self, now: Now, id: RequestId, response: MetaResponse, fx: &mut Fx) {
+        let stored = self.store.handle_meta(now, id, &response);
+        match &mut self.phase {
+            Phase::Stopped(_) => return,
+            Phase::Opening(opening) => {
+                let (site, store) = (&mut self.site, &mut self.store);
+                let outcome = match stored {
+                    Some(StoreOutcome::Done { .. }) => opening.handle_stored(now, site, store, fx),
+                    Some(failed) => Some(OpenOutcome::Failed(open_error(&failed, site))),
+                    None => opening.handle_meta(now, id, response, site, store, fx),
+                };
+                self.finish_open(now, outcome, fx);
+            }
+            Phase::Open | Phase::Closing | Phase::Deleting(_) => match stored {
+                Some(outcome) => self.handle_stored(now, outcome, fx),
+                None => self.route_meta(now, id, response, fx),
+            },
+        }
+        self.settle(now, fx);
     }
 
-    pub fn handle_bookie(&mut self, _now: Now, _from: NodeId, _response: BookieResponse, _fx: Fx<'_>) {
-        unimplemented!()
+    /// To whichever ledger machine asked.
+    fn route_meta(&mut self, now: Now, id: RequestId, response: MetaResponse, fx: &mut Fx) {
+        let (reads, mut scope) = self.reading(now, fx);
+        reads.handle_meta(id, &response, &mut scope);
+        let outcome = metadata_outcome(response);
+        if let Some(events) = self.appender.handle_meta(now, id, &outcome, fx) {
+            return self.handle_writer(now, events, fx);
+        }
+        let log = self.cursor_log.handle_meta(now, id, outcome, &mut self.store, &self.site, fx);
+        self.handle_log(now, log.unwrap_or_default(), fx);
     }
 
-    pub fn handle_ledger_id(&mut self, _now: Now, _id: RequestId, _ledger: LedgerId, _fx: Fx<'_>) {
-        unimplemented!()
+    /// A bookie's answer. Answers that are not awaited (any more) are ignored.
+    pub fn handle_bookie(&mut self, now: Now, from: NodeId, response: BookieResponse, fx: &mut Fx) {
+        match &mut self.phase {
+            Phase::Stopped(_) => return,
+            Phase::Opening(opening) => {
+                let outcome = opening.handle_bookie(now, from, response, &mut self.site, &mut self.store, fx);
+                self.finish_open(now, outcome, fx);
+            }
+            Phase::Open | Phase::Closing | Phase::Deleting(_) => match response {
+                BookieResponse::Added { .. } => self.handle_added(now, from, &response, fx),
+                BookieResponse::Read { .. } => {
+                    let (reads, mut scope) = self.reading(now, fx);
+                    reads.handle_bookie(from, response, &mut scope);
+                    self.fit_cache();
+                }
+                BookieResponse::Deleted { id, .. } => self.discards.handle_deleted(id),
+                BookieResponse::Lac { .. } => (),
+            },
+        }
+        self.settle(now, fx);
     }
 
+    fn handle_added(&mut self, now: Now, from: NodeId, response: &BookieResponse, fx: &mut Fx) {
+        if let Some(events) = self.appender.handle_added(now, from, response, fx) {
+            return self.handle_writer(now, events, fx);
+        }
+        let log = self.cursor_log.handle_added(now, from, response, &mut self.store, &self.site, fx);
+        self.handle_log(now, log.unwrap_or_default(), fx);
+    }
+
+    /// A fresh ledger id. One that does not stand above the log's ledgers is asked for again.
+    pub fn handle_ledger_id(&mut self, now: Now, id: RequestId, ledger: LedgerId, fx: &mut Fx) {
+        if self.is_running() && !self.appender.handle_ledger_id(id, ledger, &self.chain, &mut self.site, fx) {
+            self.cursor_log.handle_ledger_id(id, ledger);
+        }
+        self.settle(now, fx);
+    }
+
+    /// When `on_deadline` must be called at the latest.
     pub fn next_deadline(&self) -> Option<Mono> {
-        unimplemented!()
+        let own = match &self.phase {
+            Phase::Stopped(_) => return None,
+            Phase::Opening(opening) => opening.next_deadline(),
+            Phase::Open | Phase::Closing | Phase::Deleting(_) => {
+                let writers = earliest(self.appender.next_deadline(), self.cursor_log.next_deadline());
+                let others = earliest(self.reads.next_deadline(), self.discards.next_deadline());
+                earliest(earliest(writers, others), self.trimming.due())
+            }
+        };
+        earliest(own, self.store.next_deadline())
     }
 
-    pub fn on_deadline(&mut self, _now: Now, _fx: Fx<'_>) {
-        unimplemented!()
+    /// Drives timeouts. Calling it early or twice does nothing.
+    pub fn on_deadline(&mut self, now: Now, fx: &mut Fx) {
+        match &mut self.phase {
+            Phase::Stopped(_) => return,
+            Phase::Opening(opening) => {
+                let outcome = opening.on_deadline(now, &mut self.site, &mut self.store, fx);
+                self.finish_open(now, outcome, fx);
+            }
+            Phase::Open | Phase::Closing | Phase::Deleting(_) => {
+                if is_due(self.appender.next_deadline(), now) {
+                    let events = self.appender.on_deadline(now, fx);
+                    self.handle_writer(now, events, fx);
+                }
+                if is_due(self.cursor_log.next_deadline(), now) {
+                    let outcomes = self.cursor_log.on_deadline(now, &mut self.store, &self.site, fx);
+                    self.handle_log(now, outcomes, fx);
+                }
+                if is_due(self.reads.next_deadline(), now) {
+                    let (reads, mut scope) = self.reading(now, fx);
+                    reads.on_deadline(&mut scope);
+                    self.fit_cache();
+                }
+                self.discards.on_deadline(now, &self.site, fx);
+                self.trimming.look_if_due(now);
+            }
+        }
+        self.store.on_deadline(now, &mut self.site, fx);
+        self.settle(now, fx);
     }
 
-    /// Appends one entry. [`crate::ManagedEvent::Persisted`] with `ctx` follows, in the order of the adds; or
-    /// `AddsUnknown`.
-    ///
-    /// # Errors
-    /// [`AddRefused`]: nothing was written and no event follows.
-    pub fn add(&mut self, _now: Now, _ctx: u64, _data: EntryData, _fx: Fx<'_>) -> Result<(), AddRefused> {
-        unimplemented!()
+    // ---- the end of every input ----
+
+    /// Starts whatever the input made possible.
+    fn settle(&mut self, now: Now, fx: &mut Fx) {
+        if let Phase::Open | Phase::Closing = self.phase {
+            let events = self.appender.flush(now, &mut self.site, &mut self.store, fx);
+            self.handle_writer(now, events, fx);
+        }
+        if let Phase::Open | Phase::Closing = self.phase {
+            let outcomes = self.cursor_log.pump(now, &mut self.site, &mut self.store, &self.cursors, fx);
+            self.handle_log(now, outcomes, fx);
+        }
+        match self.phase {
+            Phase::Open => self.trim(now, fx),
+            Phase::Closing => self.advance_close(now, fx),
+            Phase::Deleting(_) => self.advance_delete(fx),
+            Phase::Opening(_) | Phase::Stopped(_) => (),
+        }
+        if !matches!(self.phase, Phase::Stopped(_)) {
+            self.store.pump(now, &mut self.site, fx);
+        }
     }
 
-    /// Readable entries at or after `from`: from memory when they are there, else by a read from the bookies. At least
-    /// one entry, at most `entries_max`, and about `bytes_max` bytes (the first entry always).
-    pub fn read(&mut self, _now: Now, _from: Position, _entries_max: u32, _bytes_max: u64, _fx: Fx<'_>) -> Read {
-        unimplemented!()
+    /// The reads and what they need of the rest.
+    fn reading<'a>(&'a mut self, now: Now, fx: &'a mut Fx) -> (&'a mut Reads, ReadScope<'a>) {
+        let (chain, appender, cache) = (&self.chain, &self.appender, &self.cache);
+        (&mut self.reads, ReadScope { now, site: &mut self.site, chain, appender, cache, fx })
     }
 
-    // ---- the log's shape ----
+    // ---- outcomes ----
 
-    /// Whether `Opened` was reported and nothing terminal since.
-    pub fn is_open(&self) -> bool {
-        unimplemented!()
+    fn finish_open(&mut self, now: Now, outcome: Option<OpenOutcome>, fx: &mut Fx) {
+        match outcome {
+            None => (),
+            Some(OpenOutcome::Failed(error)) => {
+                self.phase = Phase::Stopped("not opened");
+                fx.push(ManagedEffect::Event(ManagedEvent::OpenFailed { error }));
+            }
+            Some(OpenOutcome::Opened(opened)) => {
+                let Opened { chain, cursors, cursor_log, discards } = *opened;
+                (self.chain, self.cursors, self.cursor_log) = (chain, cursors, cursor_log);
+                self.phase = Phase::Open;
+                let checkpoint = self.cursor_log.checkpoint().cloned();
+                fx.push(ManagedEffect::Event(ManagedEvent::Opened { checkpoint }));
+                for (ledger, bookies) in discards {
+                    self.discards.start(now, ledger, bookies, &mut self.site, fx);
+                }
+                self.trimming.look();
+            }
+        }
     }
 
-    /// The last durable entry ever confirmed, also when it was trimmed since. Before the first entry of all:
-    /// [`Position::EARLIEST`].
-    pub fn last_confirmed(&self) -> Position {
-        unimplemented!()
+    fn handle_log(&mut self, now: Now, outcomes: Vec<LogOutcome>, fx: &mut Fx) {
+        for outcome in outcomes {
+            match outcome {
+                LogOutcome::Durable(group) => {
+                    self.cursors.set_durable(&group.marks);
+                    self.look_after(&group);
+                    for waiter in group.waiters {
+                        fx.push(ManagedEffect::Event(match waiter {
+                            Waiter::Cursor(ctx) => ManagedEvent::CursorDone { ctx, result: Ok(()) },
+                            Waiter::Checkpoint(ctx) => ManagedEvent::Checkpointed { ctx },
+                        }));
+                    }
+                }
+                LogOutcome::Fenced => {
+                    return self.fence("another owner has fenced the cursor ledger".to_owned(), fx);
+                }
+                LogOutcome::Discard { ledger, bookies } => {
+                    self.discards.start(now, ledger, bookies, &mut self.site, fx);
+                }
+                LogOutcome::Closed => (),
+            }
+        }
     }
 
-    /// The first readable entry, or the position after the last when there is none.
-    pub fn first_position(&self) -> Position {
-        unimplemented!()
+    /// Ends everything as unknown (I3): somebody else owns the log now.
+    fn fence(&mut self, reason: String, fx: &mut Fx) {
+        if let Phase::Stopped(_) = self.phase {
+            return;
+        }
+        self.answer_unknown("fenced", fx);
+        self.phase = Phase::Stopped("fenced");
+        fx.push(ManagedEffect::Event(ManagedEvent::Fenced { reason }));
     }
 
-    /// Whether this entry is durable and not trimmed.
-    pub fn contains(&self, _position: Position) -> bool {
-        unimplemented!()
+    /// Answers every pending add, read and cursor operation: what became of it is unknown.
+    fn answer_unknown(&mut self, state: &'static str, fx: &mut Fx) {
+        let ctxs = self.appender.stop();
+        if !ctxs.is_empty() {
+            fx.push(ManagedEffect::Event(ManagedEvent::AddsUnknown { ctxs }));
+        }
+        for waiter in self.cursor_log.stop() {
+            if let Waiter::Cursor(ctx) = waiter {
+                let result = Err(CursorError::Unknown { state });
+                fx.push(ManagedEffect::Event(ManagedEvent::CursorDone { ctx, result }));
+            }
+        }
+        self.reads.stop(&self.chain, fx);
     }
 
-    /// Readable entries after `position`. O(log ledgers).
-    pub fn entries_after(&self, _position: Position) -> u64 {
-        unimplemented!()
+    /// Whether procedures may run.
+    fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Closing)
     }
 
-    /// Their bytes, estimated within one ledger by its mean entry size. O(log ledgers).
-    pub fn bytes_after(&self, _position: Position) -> u64 {
-        unimplemented!()
+    /// In words, for refusals.
+    fn state(&self) -> &'static str {
+        match &self.phase {
+            Phase::Opening(_) => "being opened",
+            Phase::Open => "open",
+            Phase::Closing => "being closed",
+            Phase::Deleting(_) => "being deleted",
+            Phase::Stopped(state) => state,
+        }
     }
+}
 
-    /// The first readable entry after `position`; when there is none, the position after the last confirmed entry.
-    pub fn next_position(&self, _position: Position) -> Position {
-        unimplemented!()
-    }
-
-    /// The last readable entry before `position`; when there is none, a mark-delete just before the first readable one.
-    pub fn previous_position(&self, _position: Position) -> Position {
-        unimplemented!()
-    }
-
-    /// The `n`-th readable entry counted from the first one at or after `first` (0 is that one); `None` beyond the end.
-    /// For binary searches. O(log ledgers).
-    pub fn position_at(&self, _first: Position, _n: u64) -> Option<Position> {
-        unimplemented!()
-    }
-
-    /// Readable entries.
-    pub fn total_entries(&self) -> u64 {
-        unimplemented!()
-    }
-
-    /// Their bytes.
-    pub fn total_bytes(&self) -> u64 {
-        unimplemented!()
-    }
-
-    /// Adds accepted and not yet persisted.
-    pub fn pending_adds(&self) -> usize {
-        unimplemented!()
-    }
-
-    /// The chain, oldest first.
-    pub fn ledgers(&self) -> Vec<LedgerInfo> {
-        unimplemented!()
-    }
-
-    /// The cursor ledger, when there is one.
-    pub fn cursor_ledger(&self) -> Option<LedgerId> {
-        unimplemented!()
-    }
-
-    // ---- cursors ----
-
-    /// Creates a durable cursor; it is listed at once and durable with `CursorDone { ctx }`. A refusal is reported the
-    /// same way, and the id then names nothing.
-    pub fn create_cursor(
-        &mut self,
-        _now: Now,
-        _name: &str,
-        _mark_delete: Position,
-        _properties: BTreeMap<String, String>,
-        _ctx: u64,
-        _fx: Fx<'_>,
-    ) -> CursorId {
-        unimplemented!()
-    }
-
-    /// Creates a cursor that lives in memory only.
-    pub fn create_volatile_cursor(&mut self, _name: &str, _mark_delete: Position) -> CursorId {
-        unimplemented!()
-    }
-
-    /// All cursors in name order (durable ones; then volatile ones).
-    pub fn cursors(&self) -> impl Iterator<Item = (CursorId, &Cursor)> + '_ {
-        std::iter::empty()
-    }
-
-    pub fn cursor(&self, _id: CursorId) -> Option<&Cursor> {
-        unimplemented!()
-    }
-
-    /// Acknowledges everything up to `position`; with `partial`, `position` itself only so far that `partial` remains.
-    /// A position at or below the mark-delete changes nothing and succeeds.
-    pub fn ack_up_to(
-        &mut self,
-        _now: Now,
-        _id: CursorId,
-        _position: Position,
-        _partial: Option<AckSet>,
-        _ctx: u64,
-        _fx: Fx<'_>,
-    ) {
-        unimplemented!()
-    }
-
-    /// Acknowledges single entries, each wholly or so far that its set remains (met with what is stored). All or
-    /// nothing: one entry that does not exist refuses the whole list.
-    pub fn ack_each(&mut self, _now: Now, _id: CursorId, _acks: &[(Position, Option<AckSet>)], _ctx: u64, _fx: Fx<'_>) {
-        unimplemented!()
-    }
-
-    /// Moves the mark-delete to `to` in either direction and forgets all acknowledgements beyond it. `to` is moved to
-    /// the nearest place in the log: before the first readable entry at the lowest, the last confirmed at the highest.
-    pub fn reset_cursor(&mut self, _now: Now, _id: CursorId, _to: Position, _ctx: u64, _fx: Fx<'_>) {
-        unimplemented!()
-    }
-
-    pub fn delete_cursor(&mut self, _now: Now, _id: CursorId, _ctx: u64, _fx: Fx<'_>) {
-        unimplemented!()
-    }
-
-    /// Replaces the cursor's properties.
-    pub fn set_cursor_properties(
-        &mut self,
-        _now: Now,
-        _id: CursorId,
-        _properties: BTreeMap<String, String>,
-        _ctx: u64,
-        _fx: Fx<'_>,
-    ) {
-        unimplemented!()
-    }
-
-    /// Saves opaque state of the owner; `Checkpointed { ctx }` when durable. A checkpoint replaced by a newer one before
-    /// it was written is reported together with the newer one.
-    ///
-    /// # Panics
-    /// When the bytes exceed [`crate::CHECKPOINT_BYTES_MAX`]: the owner bounds its state.
-    pub fn checkpoint(&mut self, _now: Now, _checkpoint: Checkpoint, _ctx: u64, _fx: Fx<'_>) {
-        unimplemented!()
-    }
-
-    // ---- care ----
-
-    pub fn options(&self) -> &ManagedOptions {
-        &self.options
-    }
-
-    /// New retention; trims at once what it no longer covers.
-    pub fn set_retention(&mut self, _now: Now, _retention: Retention, _fx: Fx<'_>) {
-        unimplemented!()
-    }
-
-    /// The nodes that may take new ledgers.
-    pub fn set_bookies(&mut self, _bookies: Vec<NodeId>) {
-        unimplemented!()
-    }
-
-    /// Rolls the current ledger over when it holds anything, so that trimming can reach all of it.
-    pub fn roll_over(&mut self, _now: Now, _fx: Fx<'_>) {
-        unimplemented!()
-    }
-
-    /// New bound of the memory for cached entries; evicts at once.
-    pub fn set_cache_budget(&mut self, _bytes: u64) {
-        unimplemented!()
-    }
-
-    /// Bytes of entries held in memory.
-    pub fn cache_bytes(&self) -> u64 {
-        unimplemented!()
-    }
-
-    /// Evicts the oldest cached entries until at most `bytes` are held.
-    pub fn evict_to(&mut self, _bytes: u64) {
-        unimplemented!()
-    }
-
-    /// Evicts cached entries before `slowest`, the position of the slowest active reader.
-    pub fn evict_passed(&mut self, _slowest: Position) {
-        unimplemented!()
-    }
-
-    /// Finishes pending work and stops; [`crate::ManagedEvent::Closed`] follows.
-    pub fn close(&mut self, _now: Now, _fx: Fx<'_>) {
-        unimplemented!()
-    }
-
-    /// Removes the managed ledger: metadata first, then the copies. [`crate::ManagedEvent::Deleted`] follows; adds and
-    /// cursor operations pending now end as unknown.
-    pub fn delete(&mut self, _now: Now, _fx: Fx<'_>) {
-        unimplemented!()
+fn open_error(outcome: &StoreOutcome, site: &Site) -> OpenError {
+    let name = site.key.clone();
+    match outcome {
+        StoreOutcome::Refused { reason } => OpenError::Metadata { name, reason: reason.clone() },
+        StoreOutcome::Superseded | StoreOutcome::Done { .. } => OpenError::Superseded { name },
     }
 }

@@ -1,21 +1,15 @@
 //! What an owner decides about one managed ledger: replication, sizes, retention, bounds.
 
-use base::RegionId;
+use crate::Seeded;
+use base::{NodeId, RegionId};
+use ledger::ReplicationConfig;
 use std::time::Duration;
 
-/// Stands in for `ledger::ReplicationConfig` until that crate has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReplicationConfig {
-    pub ensemble: u32,
-    pub write_quorum: u32,
-    pub ack_quorum: u32,
-}
-
-/// How long the log is kept after every durable cursor has passed it. A closed ledger goes when it is outside either
+/// How much of the log is kept after every durable cursor has passed it. A closed ledger goes when it is outside either
 /// limit; `None` means no limit of that kind. Both `None`: kept for ever. Both zero: gone as soon as it is consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Bytes of consumed log to keep.
+    /// Bytes of the whole log to keep, consumed or not: the oldest consumed ledger goes when at least so many stay.
     pub bytes: Option<u64>,
     /// Time to keep a ledger after it was closed.
     pub time: Option<Duration>,
@@ -66,6 +60,9 @@ pub struct ManagedOptions {
     /// … or when all of it is consumed and it is at least this old.
     pub consumed_age_min: Duration,
     pub retention: Retention,
+    /// What is kept while there is no durable cursor at all, when that is more than `retention` keeps: so that the first
+    /// subscription of a topic may come after its first messages, and after a restart.
+    pub unsubscribed: Retention,
     pub checkpoint: CheckpointRule,
     /// Bytes of recent and read-ahead entries this topic may hold in memory.
     pub cache_bytes_max: u64,
@@ -85,6 +82,10 @@ pub struct ManagedOptions {
     pub pending_requests_max: usize,
     /// How long a bookie may take before another is tried.
     pub bookie_timeout: Duration,
+    /// The bookie to read from first where it has a copy, such as the one on this node.
+    pub local_bookie: Option<NodeId>,
+    /// [`Seeded::NONE`].
+    pub seeded: Seeded,
 }
 
 impl ManagedOptions {
@@ -99,6 +100,7 @@ impl ManagedOptions {
             consumed_bytes_min: 32 << 20,
             consumed_age_min: Duration::from_secs(600),
             retention: Retention::NONE,
+            unsubscribed: Retention { bytes: Some(4 << 30), time: Some(Duration::from_secs(600)) },
             checkpoint: CheckpointRule::Unused,
             cache_bytes_max: 4 << 20,
             read_block_bytes: 1 << 20,
@@ -109,6 +111,8 @@ impl ManagedOptions {
             pending_bytes_max: 64 << 20,
             pending_requests_max: 10_000,
             bookie_timeout: Duration::from_secs(5),
+            local_bookie: None,
+            seeded: Seeded::NONE,
         }
     }
 }
