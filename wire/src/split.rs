@@ -7,8 +7,9 @@ use bytes::{Buf, Bytes, BytesMut};
 
 /// Bytes of the length field.
 pub(crate) const LENGTH_BYTES: usize = 4;
-/// The least room asked for at once, in bytes.
-const RESERVE_STEP: usize = 64 * 1024;
+/// The most room asked for at once while less than this has arrived, in bytes. Large enough that a usual batch finds room at
+/// once and is not moved while it grows.
+const RESERVE_STEP: usize = 256 * 1024;
 
 /// The length of the frame that starts at `buf`, without its length field; `None` until four bytes have arrived.
 pub(crate) fn peek_length(buf: &BytesMut) -> Option<u32> {

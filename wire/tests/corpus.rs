@@ -25,7 +25,7 @@ fn replay(target: &str, check: fn(&[u8])) {
     assert!(files > 0, "{} is empty", folder.display());
 }
 
-/// Runs a check over the bytes, over each beginning of them, and with each byte damaged.
+/// Nothing may panic (wire I1). Runs a check over the bytes, over each beginning of them, and with each byte damaged.
 fn damage(bytes: &[u8], check: fn(&[u8])) {
     for end in 0..=bytes.len() {
         check(&bytes[..end]);

@@ -110,3 +110,23 @@ fn camel(name: &str) -> String {
     };
     name.split('_').map(word).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Mode, camel, run};
+    use std::path::Path;
+
+    #[test]
+    fn the_committed_protocol_module_is_what_its_proto_file_gives() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        run(root, Mode::Check).unwrap();
+    }
+
+    #[test]
+    fn names_become_those_that_prost_gives() {
+        for name in ["SEND_RECEIPT", "send_receipt", "sendReceipt"] {
+            assert_eq!(camel(name), "SendReceipt");
+        }
+        assert_eq!(camel("PING"), "Ping");
+    }
+}

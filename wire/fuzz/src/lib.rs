@@ -50,7 +50,7 @@ fn feed<E>(stream: &[u8], chunk: usize, mut read: impl FnMut(&mut BytesMut) -> R
             return Some(error);
         }
         assert!(
-            buf.capacity() <= 4 * stream.len() + 256 * 1024,
+            buf.capacity() <= 4 * stream.len() + 512 * 1024,
             "wire I2: {} bytes of memory for {} bytes that arrived",
             buf.capacity(),
             stream.len()
