@@ -63,7 +63,7 @@ pub struct Env<'a> {
 
 impl Env<'_> {
     /// Reads from the topic's log; a pending read is routed back to `sub`.
-    pub fn read(&mut self, sub: SubId, from: Position, entries_max: usize, bytes_max: usize) -> Read {
+    pub fn read(&mut self, sub: SubId, from: Position, entries_max: u32, bytes_max: u64) -> Read {
         let read = self.ledger.read(self.now, from, entries_max, bytes_max, self.ledger_fx);
         if let Read::Pending(id) = &read {
             self.requests.expect_read(*id, sub);

@@ -52,6 +52,8 @@ pub enum BrokerInput {
 pub enum BrokerEffect {
     /// Frames for one connection, in order.
     Send { conn: ConnId, bytes: Outgoing },
+    /// The handshake succeeded: frames may have their full size from now on.
+    Authenticated { conn: ConnId },
     /// Flush what was sent, then close.
     Close { conn: ConnId, reason: String },
     /// Stop reading this socket until `ResumeReads`.
@@ -62,6 +64,8 @@ pub enum BrokerEffect {
     /// One frame for a remote region; frames of one `group` keep their order.
     Region { to: RegionName, group: u64, frame: RegionFrame },
     Admin { id: AdminId, reply: crate::admin_command::AdminReply },
+    /// Something that an operator must hear; logged as a warning and counted.
+    Alarm { text: String },
 }
 
 /// Bytes for a socket: one piece, or a prefix and a body that is sent without being copied.

@@ -6,8 +6,24 @@
 //! **Not here**  Sockets, files, addresses, tasks; HTTP (`admin`); which node serves which topic (`cluster`).
 
 pub mod admin_command;
+mod broker;
+mod core;
 pub mod env;
+mod geo;
+mod ingress;
 pub mod io;
+mod ledger_ids;
+mod limits;
 pub mod outbox;
+pub mod schema;
+mod session;
 pub mod stats;
 pub mod subscription;
+mod timers;
+mod topic;
+mod usage;
+mod watch;
+
+pub use broker::Broker;
+pub use core::{BrokerOptions, Core};
+pub use ingress::PENDING_BYTES_CONN_MAX;

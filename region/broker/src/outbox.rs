@@ -6,7 +6,7 @@
 //!   because reading pauses.
 
 use crate::io::{BrokerEffect, ConnId, Outgoing};
-use base::{FixedMap, OwnerId};
+use base::{FixedMap, OwnerId, RegionName};
 use wire::pulsar::BaseCommand;
 
 /// Bytes that may be under way to one connection before dispatch to it pauses (security.md C6: 8 MiB hard, so half).
@@ -21,6 +21,12 @@ pub enum Note {
     ProducerGone { conn: ConnId, producer_id: u64 },
     /// A consumer ended from the topic's side (seek, unload, unsubscribe): the session forgets it.
     ConsumerGone { conn: ConnId, consumer_id: u64 },
+    /// A newcomer wants a name that this connection holds: if it does not answer a ping, it is dropped.
+    ProbeLiveness { conn: ConnId },
+    /// Frames that answer this link number go to the topic.
+    LinkStarted { slot: OwnerId, number: u64 },
+    /// Entries of this link from this region go to the topic.
+    LinkAccepted { slot: OwnerId, from: RegionName, link: u64 },
 }
 
 /// Effects and notes of the input being handled, and the outbound window of each connection.
@@ -57,6 +63,11 @@ impl Outbox {
             *outstanding += bytes.len() as u64;
             self.effects.push(BrokerEffect::Send { conn, bytes });
         }
+    }
+
+    /// Whether the connection exists.
+    pub fn is_open(&self, conn: ConnId) -> bool {
+        self.outstanding.contains_key(&conn)
     }
 
     /// Whether dispatch to this connection may go on (I2).

@@ -68,7 +68,7 @@ impl Subscription {
         let mut entries = 0;
         for id in ids {
             match self.named(id, env) {
-                Ok(Named::Passed) => {}
+                Ok(Named::Passed) => self.settle(&[(position(id), None)], env),
                 Ok(Named::Entry(position, left)) => match self.ops.add_each(position, left) {
                     Ok(()) => entries += 1,
                     Err(full) => outcome = Err((ServerError::TooManyRequests, full.to_string())),

@@ -7,14 +7,16 @@
 //! - I1  an answer is given only when its operation and every one begun before it are durable or have failed. So an
 //!   acknowledgement that changes nothing waits for the one that already covers it.
 //! - I2  what waits and what is under way costs at most [`ACK_COST_MAX`].
-//! - I3  an operation that was refused because the log was busy is tried again; its answer waits.
+//! - I3  an acknowledgement that was refused because the log was busy is tried again, and its answer waits; one refused
+//!   because the cursor has too many ranges is answered with that error, and tried again all the same.
 //!
 //! **Not here**  What becomes of consumers when an operation is done (`acks`, `moves`).
 
+use super::deliver::mark_delete;
 use super::moves::MoveReply;
 use crate::env::{Env, SubId};
 use crate::io::ConnId;
-use base::{Mono, Position};
+use base::{ErrorClass, Mono, Position};
 use managed::{AckSet, CursorError, CursorId};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,6 +27,8 @@ use wire::pulsar::ServerError;
 pub(super) const ACK_OPS_MAX: usize = 8;
 /// Positions and words of ack sets that may wait or be under way.
 pub(super) const ACK_COST_MAX: usize = 400_000;
+/// The same of one operation (and one position in any case).
+const OP_COST_MAX: usize = 20_000;
 /// How long to wait after the log was busy.
 const BUSY_WAIT: Duration = Duration::from_millis(100);
 
@@ -76,14 +80,35 @@ struct Waiting {
     up_to_answers: Vec<Answer>,
 }
 
+impl Waiting {
+    fn each_is_empty(&self) -> bool {
+        self.each.is_empty() && self.each_answers.is_empty()
+    }
+
+    fn up_to_is_empty(&self) -> bool {
+        self.up_to.is_none() && self.up_to_answers.is_empty()
+    }
+}
+
 /// The book of all of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct CursorOps {
     /// By context, which grows.
     under_way: BTreeMap<u64, UnderWay>,
     waiting: Waiting,
+    /// Of what waits and what is under way.
     cost: usize,
+    /// Cost that the next operation may have. When the cursor has no room for more ranges, operations become single
+    /// acknowledgements, so that the one that makes room is not refused together with others.
+    op_cost: usize,
     retry_at: Option<Mono>,
+}
+
+impl Default for CursorOps {
+    fn default() -> Self {
+        let (under_way, waiting) = (BTreeMap::new(), Waiting::default());
+        Self { under_way, waiting, cost: 0, op_cost: OP_COST_MAX, retry_at: None }
+    }
 }
 
 /// Too many acknowledgements wait for storage (I2).
@@ -95,6 +120,15 @@ pub(super) struct TooManyAcks;
 
 fn cost(set: Option<&AckSet>) -> usize {
     1 + set.map_or(0, |set| set.to_wire().len())
+}
+
+impl Op {
+    fn cost(&self) -> usize {
+        match self {
+            Self::AckEach(acks) => acks.iter().map(|(_, left)| cost(left.as_ref())).sum(),
+            Self::AckUpTo(..) | Self::Advance { .. } | Self::Reset { .. } | Self::ResetPartial => 0,
+        }
+    }
 }
 
 /// What remains unacknowledged after both.
@@ -109,10 +143,14 @@ impl CursorOps {
     /// # Errors
     /// [`TooManyAcks`]: nothing changed.
     pub(super) fn add_each(&mut self, position: Position, left: Option<AckSet>) -> Result<(), TooManyAcks> {
-        let added = cost(left.as_ref());
-        if self.cost + added > ACK_COST_MAX {
+        if self.cost + cost(left.as_ref()) > ACK_COST_MAX {
             return Err(TooManyAcks);
         }
+        self.merge_each(position, left);
+        Ok(())
+    }
+
+    fn merge_each(&mut self, position: Position, left: Option<AckSet>) {
         let merged = match self.waiting.each.remove(&position) {
             Some(before) => {
                 self.cost -= cost(before.as_ref());
@@ -122,7 +160,6 @@ impl CursorOps {
         };
         self.cost += cost(merged.as_ref());
         self.waiting.each.insert(position, merged);
-        Ok(())
     }
 
     /// Acknowledges everything up to `position`, of which `left` remains, with the next operation.
@@ -152,43 +189,57 @@ impl CursorOps {
         self.under_way.insert(ctx, UnderWay { op, answers, outcome: None });
     }
 
-    /// Begins what waits, as far as the bound allows.
+    /// Begins what waits, as far as the bounds allow.
     pub(super) fn submit(&mut self, sub: SubId, cursor: CursorId, env: &mut Env<'_>) {
         if self.retry_at.is_some_and(|at| at > env.now.mono) {
             return;
         }
         self.retry_at = None;
-        if self.acks_under_way() >= ACK_OPS_MAX {
-            return;
+        if !self.waiting.up_to_is_empty() && self.acks_under_way() < ACK_OPS_MAX {
+            self.submit_up_to(sub, cursor, env);
         }
-        if self.waiting.up_to.is_some() || !self.waiting.up_to_answers.is_empty() {
-            let answers = std::mem::take(&mut self.waiting.up_to_answers);
-            let ctx = env.requests.context(sub);
-            match self.waiting.up_to.take() {
-                Some((position, left)) => {
-                    self.begin(ctx, Op::AckUpTo(position, left.clone()), answers);
-                    env.ledger.ack_up_to(env.now, cursor, position, left, ctx, env.ledger_fx);
-                }
-                None => self.begin_nothing(ctx, answers),
+        while !self.waiting.each_is_empty() && self.acks_under_way() < ACK_OPS_MAX {
+            self.submit_each(sub, cursor, env);
+        }
+    }
+
+    fn submit_up_to(&mut self, sub: SubId, cursor: CursorId, env: &mut Env<'_>) {
+        let answers = std::mem::take(&mut self.waiting.up_to_answers);
+        let ctx = env.requests.context(sub);
+        match self.waiting.up_to.take() {
+            Some((position, left)) => {
+                self.begin(ctx, Op::AckUpTo(position, left.clone()), answers);
+                env.ledger.ack_up_to(env.now, cursor, position, left, ctx, env.ledger_fx);
             }
+            None => self.begin_nothing(ctx, answers),
         }
-        if !self.waiting.each.is_empty() || !self.waiting.each_answers.is_empty() {
-            let answers = std::mem::take(&mut self.waiting.each_answers);
-            let ctx = env.requests.context(sub);
-            let acks: Vec<_> = std::mem::take(&mut self.waiting.each).into_iter().collect();
-            let (log, mark_delete) = (&*env.ledger, super::deliver::mark_delete(env, cursor));
-            let useful =
-                |(position, _): &&(Position, Option<AckSet>)| *position > mark_delete && log.contains(*position);
-            let useful: Vec<_> = acks.iter().filter(useful).cloned().collect();
-            let dropped: usize = acks.iter().map(|(_, left)| cost(left.as_ref())).sum();
-            self.cost = self.cost + useful.iter().map(|(_, left)| cost(left.as_ref())).sum::<usize>() - dropped;
-            if useful.is_empty() {
-                self.begin_nothing(ctx, answers);
+    }
+
+    /// Begins one operation with the oldest that wait; who asked hears when the last of them is durable.
+    fn submit_each(&mut self, sub: SubId, cursor: CursorId, env: &mut Env<'_>) {
+        let mark_delete = mark_delete(env, cursor);
+        let mut acks = Vec::new();
+        let mut room = self.op_cost;
+        while let Some((position, left)) = self.waiting.each.pop_first() {
+            let cost = cost(left.as_ref());
+            if position > mark_delete && env.ledger.contains(position) {
+                acks.push((position, left));
+                room = room.saturating_sub(cost);
             } else {
-                env.ledger.ack_each(env.now, cursor, &useful, ctx, env.ledger_fx);
-                self.begin(ctx, Op::AckEach(useful), answers);
+                self.cost -= cost; // Nothing is left to acknowledge: it was passed or trimmed meanwhile.
+            }
+            if room == 0 {
+                break;
             }
         }
+        let all = self.waiting.each.is_empty();
+        let answers = if all { std::mem::take(&mut self.waiting.each_answers) } else { Vec::new() };
+        let ctx = env.requests.context(sub);
+        if acks.is_empty() {
+            return self.begin_nothing(ctx, answers);
+        }
+        env.ledger.ack_each(env.now, cursor, &acks, ctx, env.ledger_fx);
+        self.begin(ctx, Op::AckEach(acks), answers);
     }
 
     /// An acknowledgement that changes nothing: done as soon as everything before it is.
@@ -208,27 +259,34 @@ impl CursorOps {
     ) -> Option<(Op, Result<(), CursorError>)> {
         let under_way = self.under_way.get_mut(&ctx).filter(|under_way| under_way.outcome.is_none())?;
         let op = std::mem::replace(&mut under_way.op, Op::AckEach(Vec::new()));
-        if let Op::AckEach(acks) = &op {
-            self.cost -= acks.iter().map(|(_, left)| cost(left.as_ref())).sum::<usize>();
-        }
-        if matches!(result, Err(CursorError::Busy { .. })) && matches!(op, Op::AckEach(_) | Op::AckUpTo(..)) {
-            let answers = self.under_way.remove(&ctx).map(|under_way| under_way.answers).unwrap_or_default();
-            self.try_again(op, answers, now);
-            return None;
+        let is_ack = matches!(op, Op::AckEach(_) | Op::AckUpTo(..));
+        match &result {
+            Err(CursorError::Busy { .. }) if is_ack => {
+                let answers = self.under_way.remove(&ctx).map(|under_way| under_way.answers).unwrap_or_default();
+                self.try_again(op, answers, now);
+                return None;
+            }
+            Err(CursorError::TooManyRanges { .. }) if is_ack => {
+                under_way.outcome = Some(result.clone());
+                self.op_cost = 1;
+                self.try_again(op, Vec::new(), now);
+                return None;
+            }
+            Ok(()) => self.op_cost = (self.op_cost * 2).min(OP_COST_MAX),
+            Err(_) => {}
         }
         under_way.outcome = Some(result.clone());
+        self.cost -= op.cost();
         Some((op, result))
     }
 
-    /// I3: puts a refused acknowledgement back.
+    /// I3: puts a refused acknowledgement back; its cost stays counted.
     fn try_again(&mut self, op: Op, answers: Vec<Answer>, now: Mono) {
         self.retry_at = Some(now + BUSY_WAIT);
+        self.cost -= op.cost();
         match op {
             Op::AckEach(acks) => {
-                for (position, left) in acks {
-                    // It fitted before it was begun; what was added since is bounded by the same number.
-                    let _ = self.add_each(position, left);
-                }
+                acks.into_iter().for_each(|(position, left)| self.merge_each(position, left));
                 self.waiting.each_answers.extend(answers);
             }
             Op::AckUpTo(position, left) => {
@@ -290,13 +348,11 @@ impl AckReply {
 }
 
 fn ack_error(error: &CursorError) -> (ServerError, String) {
-    let code = match error {
-        CursorError::NoSuchCursor { .. }
-        | CursorError::NoSuchEntry { .. }
-        | CursorError::NameTaken { .. }
-        | CursorError::TooLarge { .. } => ServerError::MetadataError,
-        CursorError::TooManyRanges { .. } | CursorError::Busy { .. } => ServerError::ServiceNotReady,
-        CursorError::Unknown { .. } => ServerError::PersistenceError,
+    let code = match error.class() {
+        _ if matches!(error, CursorError::Unknown { .. }) => ServerError::PersistenceError,
+        ErrorClass::Reject => ServerError::MetadataError,
+        ErrorClass::Retry { .. } => ServerError::ServiceNotReady,
+        ErrorClass::Fatal => ServerError::PersistenceError,
     };
     (code, error.to_string())
 }

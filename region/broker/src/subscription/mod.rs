@@ -38,6 +38,25 @@ mod route;
 mod shared;
 mod single_active;
 
+#[cfg(test)]
+mod tests_acks;
+#[cfg(test)]
+mod tests_bed;
+#[cfg(test)]
+mod tests_key_shared;
+#[cfg(test)]
+mod tests_model;
+#[cfg(test)]
+mod tests_moves;
+#[cfg(test)]
+mod tests_parts;
+#[cfg(test)]
+mod tests_shared;
+#[cfg(test)]
+mod tests_single;
+#[cfg(test)]
+mod tests_stats;
+
 pub use consumer::{ConsumerKey, ConsumerSpec, KeyOrder, KeySharedMode, KeySharedSpec, SubType};
 pub use key_shared::{KeyRanges, RangeError, SlotRange};
 pub use moves::MoveReply;

@@ -147,7 +147,7 @@ impl Shared {
         self.dispatch(members, env);
     }
 
-    /// The cursor durably knows more about this entry: frees what it acknowledges. Answers who is credited with how many
+    /// The cursor knows more about this entry, or it is trimmed: frees what is acknowledged. Answers who is credited with how many
     /// messages.
     pub(super) fn settle(
         &mut self,
@@ -156,7 +156,7 @@ impl Shared {
         env: &Env<'_>,
     ) -> Option<(ConsumerKey, u64)> {
         let cursor = cursor(env, members.cursor)?;
-        if cursor.is_acked(position) {
+        if cursor.is_acked(position) || position < env.ledger.first_position() {
             members.redeliveries.forget(position);
             self.dequeue(position);
             let (key, entry) = self.pending.remove(position)?;

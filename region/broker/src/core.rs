@@ -1,0 +1,102 @@
+//! What every part of a broker reads and only the broker changes: options, the metadata view, who may do what.
+
+use auth::Authenticator;
+use base::{FixedSet, NodeId, RegionId, RegionName};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tenancy::{Authorization, BrokerDefaults, Directory, EffectivePolicies, Policies, PolicySources, TopicPolicies};
+use wire::commands::BrokerUrls;
+
+/// A broker's settings, by value; all of them decided by the server's configuration.
+#[derive(Clone, Debug)]
+pub struct BrokerOptions {
+    pub node: NodeId,
+    pub region_name: RegionName,
+    pub region: RegionId,
+    /// Where clients reach this broker.
+    pub urls: BrokerUrls,
+    /// `http://host:port`, for answers that name it.
+    pub http_url: String,
+    /// Free text for the handshake.
+    pub server_version: String,
+    /// Largest message a client may send, in bytes; announced in the handshake.
+    pub message_bytes_max: u32,
+    /// Silence after which a connection is pinged; as much again and it is closed.
+    pub keep_alive: Duration,
+    /// How often credentials are checked for expiry.
+    pub auth_check: Duration,
+    /// Bytes published and not yet durable, over all connections.
+    pub pending_bytes_max: u64,
+    /// Bytes of recent entries that one topic may hold in memory …
+    pub topic_cache_bytes: u64,
+    /// … and all topics together.
+    pub cache_bytes_max: u64,
+    /// Connections at once.
+    pub connections_max: u64,
+}
+
+/// Settings and the metadata view.
+pub struct Core {
+    pub options: BrokerOptions,
+    pub directory: Directory,
+    pub authenticator: Authenticator,
+    pub authorization: Authorization,
+    /// Nodes that may take new ledgers.
+    pub bookies: Vec<NodeId>,
+    /// Regions registered as clusters with a number.
+    pub(crate) region_numbers: BTreeMap<RegionName, RegionId>,
+    pub(crate) regions_up: FixedSet<RegionName>,
+    link_numbers: Cell<u64>,
+}
+
+impl Core {
+    pub fn new(
+        options: BrokerOptions,
+        defaults: BrokerDefaults,
+        authenticator: Authenticator,
+        authorization: Authorization,
+    ) -> Self {
+        let directory = Directory::new(options.region_name.clone(), defaults);
+        Self {
+            bookies: vec![options.node],
+            options,
+            directory,
+            authenticator,
+            authorization,
+            region_numbers: BTreeMap::new(),
+            regions_up: FixedSet::default(),
+            link_numbers: Cell::new(0),
+        }
+    }
+
+    pub(crate) fn is_region_up(&self, region: &RegionName) -> bool {
+        self.regions_up.contains(region)
+    }
+
+    /// A number that no link of this process had before.
+    pub(crate) fn next_link_number(&self) -> u64 {
+        self.link_numbers.set(self.link_numbers.get() + 1);
+        self.link_numbers.get()
+    }
+
+    /// What holds where no namespace says anything.
+    pub(crate) fn default_policies(&self) -> EffectivePolicies {
+        EffectivePolicies::resolve(PolicySources {
+            cluster: self.directory.cluster_name(),
+            defaults: self.directory.defaults(),
+            tenant: None,
+            namespace: &Policies::default(),
+            topic: &TopicPolicies::default(),
+        })
+    }
+
+    /// Takes the numbers of the registered clusters over after one of them changed.
+    pub(crate) fn refresh_regions(&mut self) {
+        self.region_numbers = self
+            .directory
+            .clusters()
+            .filter_map(|(name, data)| data.number.map(|number| (name.clone(), number)))
+            .collect();
+    }
+}

@@ -1,0 +1,64 @@
+//! Commands that wait for an answer of the metadata.
+
+use crate::broker::{Broker, SESSION_META};
+use crate::io::{BrokerEffect, ConnId};
+use crate::session::schema::{SchemaWait, SchemaWrite};
+use base::{Now, RequestId, TopicName};
+use meta_api::{MetaRequest, MetaResponse};
+use std::collections::BTreeMap;
+use wire::commands;
+use wire::pulsar::ServerError;
+
+/// Who waits for what.
+#[derive(Debug)]
+pub(crate) enum Waiter {
+    /// The automatic creation of a partitioned topic.
+    Partitions { conn: ConnId, request_id: u64, topic: TopicName, partitions: u32 },
+    /// The registration of a schema.
+    Schema { write: SchemaWrite, then: SchemaWait },
+    /// A policy that came from another region.
+    Policy { key: String },
+}
+
+/// All waiting commands.
+#[derive(Debug, Default)]
+pub(crate) struct MetaWaiters {
+    next: u64,
+    by_seq: BTreeMap<u64, Waiter>,
+}
+
+impl Broker {
+    pub(crate) fn ask_meta(&mut self, request: MetaRequest, waiter: Waiter) {
+        self.waiting.next += 1;
+        let id = RequestId::new(SESSION_META, self.waiting.next);
+        self.waiting.by_seq.insert(self.waiting.next, waiter);
+        self.out.effect(BrokerEffect::Meta { id, request });
+    }
+
+    pub(crate) fn handle_session_meta(&mut self, now: Now, seq: u64, response: MetaResponse) {
+        match self.waiting.by_seq.remove(&seq) {
+            Some(Waiter::Partitions { conn, request_id, topic, partitions }) => {
+                let reply = match response {
+                    MetaResponse::Committed { .. } => commands::partition_metadata(request_id, partitions),
+                    MetaResponse::Conflict { .. } => {
+                        let known = self.core.directory.partitions(&topic).unwrap_or(partitions);
+                        commands::partition_metadata(request_id, known)
+                    }
+                    other => {
+                        let text = format!("topic {topic} could not be created: {other:?}");
+                        commands::partition_metadata_failed(request_id, ServerError::ServiceNotReady, &text)
+                    }
+                };
+                self.out.command(conn, &reply);
+            }
+            Some(Waiter::Schema { write, then }) => self.handle_schema_written(now, write, then, response),
+            Some(Waiter::Policy { key }) => {
+                if let MetaResponse::Unavailable { reason } = response {
+                    let text = format!("policy {key} of another region could not be stored: {reason}");
+                    self.out.effect(BrokerEffect::Alarm { text });
+                }
+            }
+            None => (),
+        }
+    }
+}

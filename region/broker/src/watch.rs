@@ -1,0 +1,61 @@
+//! Changes of the metadata: the view is updated, and whoever they concern reacts.
+
+use crate::broker::Broker;
+use base::{NamespaceName, Now, OwnerId, TopicName};
+use meta_api::MetaEvent;
+use tenancy::{Change, keys};
+
+impl Broker {
+    /// Metadata prefixes whose changes a broker must be fed with, after one snapshot of them.
+    pub fn watched_prefixes() -> Vec<&'static str> {
+        let mut prefixes = keys::DIRECTORY_PREFIXES.to_vec();
+        prefixes.push(keys::SCHEMAS);
+        prefixes
+    }
+
+    pub(crate) fn handle_meta_events(&mut self, now: Now, events: Vec<MetaEvent>) {
+        for event in events {
+            if event.key.starts_with(keys::SCHEMAS) {
+                self.schemas.apply(&event.key, event.value.as_deref());
+                continue;
+            }
+            let gone = event.value.is_none();
+            match self.core.directory.apply(&event.key, event.value.as_deref()) {
+                Change::Cluster(_) => {
+                    self.core.refresh_regions();
+                    self.refresh_topics(now, |_| true);
+                }
+                Change::Tenant(tenant) => self.refresh_topics(now, |name| *name.tenant() == tenant),
+                Change::Namespace(namespace) => self.handle_namespace_changed(now, &namespace, gone),
+                Change::TopicPolicies(topic) => {
+                    self.refresh_topics(now, |name| name.partitioned() == topic.partitioned());
+                }
+                Change::Damaged { key, reason } => {
+                    let text = format!("metadata record {key} cannot be read and counts as absent: {reason}");
+                    self.out.effect(crate::io::BrokerEffect::Alarm { text });
+                }
+                Change::Partitioned(_) | Change::Topic(_) | Change::DynamicConfig(_) | Change::Unrelated => (),
+            }
+        }
+    }
+
+    fn handle_namespace_changed(&mut self, now: Now, namespace: &NamespaceName, gone: bool) {
+        if gone {
+            return self.close_namespace(now, namespace);
+        }
+        let record = self.core.directory.namespace_record(namespace);
+        let ours = record.is_some_and(|record| record.writer.as_ref() == Some(self.core.directory.cluster_name()));
+        if ours {
+            self.send_policy(namespace, None);
+        }
+        self.refresh_topics(now, |name| name.namespace() == namespace);
+    }
+
+    fn refresh_topics(&mut self, now: Now, concerns: impl Fn(&TopicName) -> bool) {
+        let slots: Vec<OwnerId> =
+            self.topics.by_name.iter().filter(|(name, _)| concerns(name)).map(|(_, slot)| *slot).collect();
+        for slot in slots {
+            self.with_topic(slot, now, |topic, env| topic.handle_policies_changed(env));
+        }
+    }
+}
