@@ -140,7 +140,7 @@ impl TokenVerifier {
     /// used: it would ask its own clock, and it stumbles over a `sub` that is a list.
     fn claims_of(&self, token: &str, algorithm: Algorithm) -> Result<Map<String, Value>, AuthError> {
         let malformed = |rule| AuthError::TokenMalformed { rule };
-        let (message, signature) = token.rsplit_once('.').ok_or(malformed("it has not three parts"))?;
+        let (message, signature) = token.rsplit_once('.').ok_or_else(|| malformed("it has not three parts"))?;
         let made_for_it = self.keys.iter().filter(|(own, _)| own.contains(&algorithm)); // I1
         let mut verified = false;
         for (_, key) in made_for_it {
@@ -150,7 +150,7 @@ impl TokenVerifier {
         if !verified {
             return Err(AuthError::BadSignature);
         }
-        let (_, claims) = message.rsplit_once('.').ok_or(malformed("it has not three parts"))?;
+        let (_, claims) = message.rsplit_once('.').ok_or_else(|| malformed("it has not three parts"))?;
         let claims = URL_SAFE_NO_PAD.decode(claims).map_err(|_| malformed("its claims are not base64url"))?;
         serde_json::from_slice(&claims).map_err(|_| malformed("its claims are not a JSON object"))
     }

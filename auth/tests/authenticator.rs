@@ -1,5 +1,7 @@
 //! Which credentials make which principal (facts/pulsar-wire.md §4).
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
 use auth::{
     AuthError, AuthMethod, Authenticator, BasicUsers, Providers, SigningKey, TlsLogin, TokenClaims, TokenKey,
     TokenVerifier, TokenVerifierConfig, create_token,

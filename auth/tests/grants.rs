@@ -1,5 +1,7 @@
 //! Grants: names, JSON, and what may never be allowed.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
 use auth::{Access, Action, Grants};
 use base::{SubscriptionName, TopicName};
 use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};

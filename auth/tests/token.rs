@@ -1,5 +1,7 @@
 //! Tokens: one positive vector per algorithm, one negative vector for each rule (security.md C4).
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
 use auth::{
     AuthError, AuthMethod, ConfigError, KeySource, PublicAlg, SigningKey, TOKEN_BYTES_MAX, TokenClaims, TokenKey,
     TokenVerifier, TokenVerifierConfig, create_token, key_to_data_url, secret_from_entropy,

@@ -148,8 +148,18 @@ impl HierarchicalLimit {
         until
     }
 
-    /// Charges all three levels only if none of them makes the payer wait. For payers that share a level this is what keeps
-    /// the rate exact: another topic may have charged since the last answer.
+    /// Charges all three levels, and answers the instant from which what was charged may pass. Topics that share a level
+    /// get turns in the order in which they ask, and the shared rate is exact from the first message on.
+    pub fn reserve(&mut self, now: Mono, id: LimitId, messages: u32, bytes: u64) -> Mono {
+        let mut pass_at = now;
+        for slot in self.path(id) {
+            pass_at = pass_at.max(self.node_mut(slot).limiter.reserve(now, messages, bytes));
+        }
+        pass_at
+    }
+
+    /// Charges all three levels only if none of them makes the payer wait. Who shares a level with others and keeps its own
+    /// order uses this: another topic may have charged since the last answer.
     ///
     /// # Errors
     /// The instant until which to wait; nothing is charged.

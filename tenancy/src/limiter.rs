@@ -1,16 +1,18 @@
 //! Keeps one payer, or many who share a limit, at a rate.
 //!
 //! **What**  A charge is always taken and answers the instant until which the payer must wait before it may charge again:
-//! what is too much now is owed, and a batch larger than any burst just waits longer. Who shares a limit with others asks
-//! `wait_until` (or uses `try_charge`) before each charge, for others may have charged since its last answer. `governor`
-//! does the counting; its clock is ours and shows the `now` of the charge, so that there is no hidden time and no entropy.
+//! what is too much now is owed, and a batch larger than any burst just waits longer. `governor` does the counting; its
+//! clock is ours and shows the `now` of the charge, so that there is no hidden time and no entropy.
+//!
+//! Payers who share a limit must not each charge before they know of the others: `reserve` gives them turns in the order
+//! in which they ask, `try_charge` refuses while somebody else is still paying (and leaves the order to the caller).
 //!
 //! The unit that governor counts is not a message but a slice of time: a charge costs `amount / rate` seconds. That makes
 //! every rate exact (fractions are carried over), from one message in a minute to gigabytes per second.
 //!
 //! **Invariants**
-//! - I1  over any span, what is charged by payers who charge only when nobody must wait is at most rate × span, one charge
-//!   and [`CREDIT`]; what payers are always ready to charge is at least rate × span, less one charge.
+//! - I1  over any span, what passes (reserved, or charged when nobody must wait) is at most rate × span, one charge and
+//!   [`CREDIT`]; while somebody is always ready it is at least rate × span, less one charge.
 //! - I2  a pause, or waking up late, is made good for at most [`CREDIT`]; a new limiter starts with no credit.
 //! - I3  a changed rate holds at once: a debt from before is never larger than it was, and is no more than the same amount
 //!   costs at the new rate.
@@ -151,6 +153,14 @@ impl RateLimiter {
             meter.charge(now, bytes);
         }
         self.wait_until(now)
+    }
+
+    /// Charges, and answers the instant from which what was charged may pass: when everything charged before it is paid.
+    /// Instants never go back, so that those who share the limit pass in the order in which they asked.
+    pub fn reserve(&mut self, now: Mono, messages: u32, bytes: u64) -> Mono {
+        let pass_at = self.wait_until(now);
+        self.charge(now, messages, bytes);
+        pass_at
     }
 
     /// Charges only if nobody must wait at `now`.
