@@ -16,7 +16,7 @@ pub(crate) struct MemoryDisk {
     pub(crate) pool: Vec<Vec<u8>>,
     /// Files that may exist; none left = disk full.
     pub(crate) files_max: usize,
-    reads: VecDeque<DiskOp>,
+    pub(crate) reads: VecDeque<DiskOp>,
     nonce: u64,
     pub(crate) writes: u64,
 }

@@ -205,7 +205,7 @@ impl Opening<'_> {
     }
 
     fn keep_scanned(&mut self, file: FileId, mut found: ScanOutcome, complete: bool, footer: Option<FooterRef>) {
-        let footer = footer.or(found.sealed.map(|(footer, _)| footer));
+        let footer = footer.or_else(|| found.sealed.map(|(footer, _)| footer));
         let up_to = footer.map_or(found.end, |footer| footer.offset + footer.len);
         self.log.damage.append(&mut found.damage);
         if !complete {

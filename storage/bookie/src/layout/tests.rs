@@ -18,11 +18,14 @@ fn data(ledger: u64, entry: i64, len: usize) -> EntryData {
     EntryData::new(Bytes::copy_from_slice(&seed.to_le_bytes()), Bytes::from(body))
 }
 
+/// File, offset and padded length of a group.
+type Group = (FileId, u64, u64);
+
 struct Written {
     disk: MemoryDisk,
-    /// What stands where, and in which group (file, offset, padded length) it came.
-    entries: Vec<(LedgerId, EntryId, usize, Placement, (FileId, u64, u64))>,
-    groups: Vec<(FileId, u64, u64)>,
+    /// What stands where, and in which group it came.
+    entries: Vec<(LedgerId, EntryId, usize, Placement, Group)>,
+    groups: Vec<Group>,
 }
 
 /// Writes batches of (ledger, length); entries count up per ledger.
@@ -157,7 +160,7 @@ proptest! {
         let mut written = write(&batches, OPTIONS);
         let (from, to) = (from as usize % written.groups.len(), to as usize % written.groups.len());
         let source = written.groups[from];
-        let block = |files: &Files, (file, offset, _): (FileId, u64, u64)| {
+        let block = |files: &Files, (file, offset, _): Group| {
             let at = usize::try_from(offset).unwrap();
             files[&file][at..at + grain].to_vec()
         };

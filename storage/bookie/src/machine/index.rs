@@ -205,6 +205,11 @@ impl Index {
         self.limbo.get(&limbo) == Some(&file)
     }
 
+    #[cfg(test)]
+    pub(crate) fn tombstones_in(&self, file: FileNo) -> u64 {
+        self.deleted.values().filter(|tombstone| tombstone.file == Some(file)).count() as u64
+    }
+
     pub(crate) fn ledgers(&self) -> impl Iterator<Item = (LedgerId, &Ledger)> {
         self.ledgers.iter().map(|(id, ledger)| (*id, ledger))
     }

@@ -26,6 +26,8 @@ mod index;
 mod pending;
 mod reads;
 mod runs;
+#[cfg(test)]
+mod tests;
 
 use crate::disk::{AppendId, DiskEvent, DiskOp, Placement, Record};
 use crate::layout::{self, Limbo, LostRange, RecoveredLog};
