@@ -129,6 +129,9 @@ impl MemLog {
 
     fn push(&mut self, entry: Entry, bytes: u64) -> Result<(), OutOfPlace> {
         let index = entry.log_id.index;
+        if self.purged.is_some_and(|purged| index <= purged.index) {
+            return Ok(()); // MemLog I2: a snapshot holds it already.
+        }
         let fits = match (self.entries.last_key_value(), self.purged) {
             (Some((last, _)), _) => index == last + 1,
             (None, Some(purged)) => index == purged.index + 1,

@@ -48,6 +48,19 @@ impl StateMachine {
         self.applied.clone()
     }
 
+    /// What the snapshot on disk covers.
+    #[cfg(test)]
+    pub(crate) fn snapshot_meta(&self) -> Option<SnapshotMeta> {
+        self.snapshots.current()
+    }
+
+    /// The state machine that a restart would find.
+    #[cfg(test)]
+    pub(crate) fn reopened(&self) -> Self {
+        let (snapshots, found) = Snapshots::open(self.snapshots.path()).expect("the snapshot reads back");
+        Self::new(snapshots, found, self.fatal.clone())
+    }
+
     /// Writes a snapshot file on a thread that may block.
     async fn save(&self, meta: SnapshotMeta, state: Bytes) -> Result<Saved, StorageError> {
         let snapshots = Arc::clone(&self.snapshots);

@@ -51,16 +51,25 @@ impl MetaStore {
         options: MetaOptions,
         fatal: impl FnOnce(MetaFatal) + Send + 'static,
     ) -> Result<Self, OpenError> {
+        Self::open_with(dir, options, FileOptions::PRODUCTION, fatal).await
+    }
+
+    pub(crate) async fn open_with(
+        dir: &Path,
+        options: MetaOptions,
+        file_options: FileOptions,
+        fatal: impl FnOnce(MetaFatal) + Send + 'static,
+    ) -> Result<Self, OpenError> {
         options.check()?;
         let (opened, outcome) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
-        let (dir, fatal) = (dir.to_owned(), FatalSwitch::new(fatal));
+        let files = Files { dir: dir.to_owned(), options: file_options, fatal: FatalSwitch::new(fatal) };
         let life = move || {
             // A failure to start is told through `opened`, which is dropped with the closure.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
             if let Ok(runtime) = runtime {
-                runtime.block_on(live(dir, options, fatal, opened, stopped));
+                runtime.block_on(live(files, options, opened, stopped));
             }
             drop(end);
         };
@@ -83,15 +92,21 @@ impl MetaStore {
     }
 }
 
+/// Where the node's files are, and what to do when they fail.
+struct Files {
+    dir: PathBuf,
+    options: FileOptions,
+    fatal: FatalSwitch,
+}
+
 /// The node's life, from its files to its last answer.
 async fn live(
-    dir: PathBuf,
+    files: Files,
     options: MetaOptions,
-    fatal: FatalSwitch,
     opened: oneshot::Sender<Result<MetaHandle, OpenError>>,
     stopped: oneshot::Receiver<()>,
 ) {
-    let (handle, queue) = match start(&dir, options, fatal).await {
+    let (handle, queue) = match start(files, options).await {
         Ok(started) => started,
         Err(error) => return drop(opened.send(Err(error))),
     };
@@ -107,8 +122,9 @@ async fn live(
     applied.write().close_watchers();
 }
 
-async fn start(dir: &Path, options: MetaOptions, fatal: FatalSwitch) -> Result<(MetaHandle, WriteQueue), OpenError> {
-    let (log, machine) = open_directory(dir, options.node.0, FileOptions::PRODUCTION, &fatal)?;
+async fn start(files: Files, options: MetaOptions) -> Result<(MetaHandle, WriteQueue), OpenError> {
+    let Files { dir, options: file_options, fatal } = files;
+    let (log, machine) = open_directory(&dir, options.node.0, file_options, &fatal)?;
     let (wal, room, applied) = (log.counters(), log.room(), machine.applied());
     let network = PeerNetwork(options.transport.clone());
     let config = Arc::new(raft_config(options.voters.len()));

@@ -33,4 +33,7 @@ pub(crate) use record::LogRecord;
 pub(crate) use writer::{WalCounters, WalRoom, WalWriter};
 
 #[cfg(test)]
+pub(crate) use {group::FILE_HEADER_LEN, scan::scan};
+
+#[cfg(test)]
 mod tests;

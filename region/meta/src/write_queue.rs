@@ -9,6 +9,8 @@
 //! - I3  nothing is proposed that the log has no room for: a full disk refuses, it does not stop the process.
 //!
 //! **Not here**  Applying (`applied`), making durable (`wal`).
+//!
+//! **Tests**  `write_queue/tests.rs` for the full disk, `tests/store.rs` for order and sharing.
 
 use crate::applied::SharedApplied;
 use crate::error::MetaFatal;
@@ -201,3 +203,6 @@ fn not_leader(error: &ClientWriteError<u64, openraft::EmptyNode>) -> String {
 fn stopped() -> MetaResponse {
     MetaResponse::Unavailable { reason: "the metadata store has stopped".to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use super::file::LogFile;
 use crate::error::IoFailure;
 use crate::fatal::FatalSwitch;
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -141,27 +142,27 @@ impl WriterThread {
     fn run(mut self, received: &Receiver<Job>, fatal: &FatalSwitch) {
         while let Ok(first) = received.recv() {
             let more = std::iter::from_fn(|| received.try_recv().ok()).take(JOBS_MAX);
-            let jobs: Vec<Job> = std::iter::once(first).chain(more).collect();
-            match self.perform(jobs) {
+            let mut jobs: VecDeque<Job> = std::iter::once(first).chain(more).collect();
+            let mut waiting = Vec::new();
+            match self.perform(&mut jobs, &mut waiting) {
                 Ok(Next::Wait) => (),
                 Ok(Next::Close) => return,
-                // Wal I3: the jobs that are left are dropped here, and with them the promise to answer.
+                // Wal I3: who waits and what is left are dropped uncalled, after the cause has been told.
                 Err(failure) => return fatal.trip(failure.into()),
             }
         }
     }
 
-    fn perform(&mut self, jobs: Vec<Job>) -> Result<Next, IoFailure> {
+    fn perform(&mut self, jobs: &mut VecDeque<Job>, waiting: &mut Vec<Durable>) -> Result<Next, IoFailure> {
         let mut next = Next::Wait;
-        let mut waiting = Vec::new();
-        for job in jobs {
+        while let Some(job) = jobs.pop_front() {
             match job {
                 Job::Append { bodies, durable } => {
-                    self.file.append(&bodies)?;
                     waiting.extend(durable);
+                    self.file.append(&bodies)?;
                 }
                 Job::Replace { bodies } => {
-                    self.settle(&mut waiting)?;
+                    self.settle(waiting)?;
                     let replaced = self.file.replace(&bodies);
                     self.forgive_full_disk(replaced)?;
                 }
@@ -174,7 +175,7 @@ impl WriterThread {
                 Job::Close => next = Next::Close,
             }
         }
-        self.settle(&mut waiting)?;
+        self.settle(waiting)?;
         self.publish();
         Ok(next)
     }
