@@ -17,8 +17,11 @@
 //!   the writer.
 //! - B8  (client side) the "unknown" of a node that may have lost data is never turned into a negative.
 //!
-//! **Not here**  Chains of ledgers, epochs and trimming (`managed`), fence tables and disks (`bookie`), repairing
-//! entries with too few copies.
+//! **Not here**  Chains of ledgers, epochs and trimming (`managed`); fence tables, identity of disks, limbo and deletion
+//! (`bookie`); repairing entries with too few copies.
+//!
+//! **Tests**  A test named `b1_…` to `b8_…` for each rule; `tests/sim` plays writer, recoveries and bookies against every
+//! fault that the rules are there for, and proves with seeded bugs that it would notice.
 
 mod answer;
 mod cas;

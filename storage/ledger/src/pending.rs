@@ -5,10 +5,16 @@
 //! - I2  an acknowledgement counts only from a slot of the entry's own write set, and once.
 //! - I3  entries leave at the front, in order, and only with an ack quorum.
 //! - I4  `bytes` is the sum over the entries held.
+//! - I5  an empty window keeps room for at most [`IDLE_CAPACITY_MAX`] entries: an idle ledger is small.
 
 use crate::{ReplicationConfig, Seeded, SeededBug, SlotSet};
 use base::{EntryData, EntryId, Mono};
 use std::collections::VecDeque;
+
+/// Room above which a window that runs empty shrinks, in entries; below it a busy ledger keeps its allocation.
+const IDLE_CAPACITY_MAX: usize = 64;
+/// Room that is left then.
+const IDLE_CAPACITY: usize = 16;
 
 /// One entry on its way to its write set.
 #[derive(Debug)]
@@ -67,6 +73,9 @@ impl PendingAdds {
         let add = self.entries.pop_front()?;
         assert!(self.bytes >= add.data.len(), "PendingAdds I4: {} >= {}", self.bytes, add.data.len());
         self.bytes -= add.data.len();
+        if self.entries.is_empty() && self.entries.capacity() > IDLE_CAPACITY_MAX {
+            self.entries.shrink_to(IDLE_CAPACITY); // I5
+        }
         let entry = self.first;
         self.first = entry.next();
         Some((entry, add))
@@ -197,6 +206,17 @@ mod tests {
         assert_eq!(confirmed(&mut pending), Vec::<i64>::new());
         pending.record_ack(EntryId(0), 1);
         assert_eq!(confirmed(&mut pending), [0]);
+    }
+
+    #[test]
+    fn an_empty_window_gives_its_memory_back() {
+        let mut pending = PendingAdds::new(ReplicationConfig::SINGLE, EntryId(0), Seeded::NONE);
+        for _ in 0..1_000 {
+            let entry = pending.push(0, EntryData::default(), Mono(0));
+            pending.record_ack(entry, 0);
+        }
+        assert_eq!(confirmed(&mut pending).len(), 1_000);
+        assert!(pending.entries.capacity() <= IDLE_CAPACITY_MAX, "I5: {}", pending.entries.capacity());
     }
 
     #[test]
