@@ -2,6 +2,7 @@
 //!
 //! **What**  Plain data with lenient reading, and `check` functions for the values that Pulsar refuses with 412.
 
+use crate::backlog::BacklogQuotas;
 use crate::lenient;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -67,6 +68,30 @@ impl Retention {
         }
         if (self.minutes == 0) != (self.megabytes == 0) {
             return refuse("retention needs both retentionTimeInMinutes and retentionSizeInMB, or 0 for both");
+        }
+        Ok(())
+    }
+
+    /// Whether what is retained leaves room for the backlog that `quotas` allow: a bounded retention must be larger.
+    ///
+    /// # Errors
+    /// [`PolicyError`] naming the quota that exceeds the retention.
+    pub fn check_against(&self, quotas: &BacklogQuotas) -> Result<(), PolicyError> {
+        let (Ok(minutes @ 1..), Ok(megabytes @ 1..)) = (u64::try_from(self.minutes), u64::try_from(self.megabytes))
+        else {
+            return Ok(());
+        };
+        for quota in quotas.values() {
+            if quota.limit_bytes.is_some_and(|limit| limit >= megabytes.saturating_mul(1024 * 1024)) {
+                return refuse(format!(
+                    "the backlog quota by size exceeds the retention of {megabytes} MB: raise retention first"
+                ));
+            }
+            if quota.limit_s.is_some_and(|limit_s| limit_s >= minutes * 60) {
+                return refuse(format!(
+                    "the backlog quota by time exceeds the retention of {minutes} min: raise retention first"
+                ));
+            }
         }
         Ok(())
     }

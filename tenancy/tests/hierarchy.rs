@@ -155,3 +155,9 @@ fn the_burst_is_that_of_the_strictest_level() {
     let id = limit.open(Mono(0), &topic("a/b/t"), rates);
     assert_eq!(limit.burst(id), tenancy::Burst { messages: Some(20), bytes: Some(20_000) });
 }
+
+#[test]
+fn a_tree_can_move_to_the_thread_of_its_shard() {
+    fn assert_send<T: Send>() {}
+    assert_send::<HierarchicalLimit>();
+}

@@ -245,6 +245,21 @@ fn quorums_and_retention_are_checked() {
 }
 
 #[test]
+fn a_backlog_quota_stays_below_a_bounded_retention() {
+    let quotas = |limit_bytes, limit_s| {
+        [(BacklogQuotaType::DestinationStorage, BacklogQuota { limit_bytes, limit_s, ..BacklogQuota::default() })]
+            .into()
+    };
+    let bounded = Retention { minutes: 10, megabytes: 1 };
+    assert_eq!(bounded.check_against(&quotas(Some((1 << 20) - 1), Some(599))), Ok(()));
+    assert!(bounded.check_against(&quotas(Some(1 << 20), None)).is_err());
+    assert!(bounded.check_against(&quotas(None, Some(600))).is_err());
+    for unbounded in [Retention { minutes: -1, megabytes: -1 }, Retention::default()] {
+        assert_eq!(unbounded.check_against(&quotas(Some(u64::MAX), Some(u64::MAX))), Ok(()));
+    }
+}
+
+#[test]
 fn topic_policies_hold_only_what_is_set() {
     assert_eq!(serde_json::to_string(&TopicPolicies::default()).unwrap(), "{}");
     let own = TopicPolicies { max_producers: Some(3), ..TopicPolicies::default() };
