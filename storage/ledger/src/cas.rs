@@ -173,7 +173,7 @@ mod tests {
     fn id_of(fx: &mut Fx) -> RequestId {
         match fx.take().as_slice() {
             [LedgerEffect::CasMetadata { id, version: 4, .. } | LedgerEffect::ReadMetadata { id, .. }] => *id,
-            other => panic!("one metadata request expected: {other:?}"),
+            other => panic!("MetadataCas I1, I3: one request, for version 4, not {other:?}"),
         }
     }
 
@@ -197,7 +197,8 @@ mod tests {
         let id = id_of(&mut fx);
         let actual = VersionedMetadata { metadata: open.in_recovery(), version: 5 };
         let current = MetadataOutcome::Current(Some(actual));
-        assert_eq!(cas.handle(&mut ids, now(110), id, current, &mut fx), CasVerdict::Won { version: 5 });
+        let verdict = cas.handle(&mut ids, now(110), id, current, &mut fx);
+        assert_eq!(verdict, CasVerdict::Won { version: 5 }, "MetadataCas I2");
     }
 
     #[test]

@@ -47,14 +47,17 @@ impl PendingAdds {
         let entry = self.end();
         self.bytes += data.len();
         self.entries.push_back(PendingAdd { ctx, data, deadline, acked: SlotSet::EMPTY });
+        assert!(self.end() == entry.next(), "PendingAdds I1: {entry} is followed by {}", self.end());
         entry
     }
 
     /// `slot` holds `entry` durably. Late, doubled and foreign acknowledgements change nothing (I2).
     pub(crate) fn record_ack(&mut self, entry: EntryId, slot: u32) {
-        let in_write_set = self.replication.write_set(entry).contains(slot);
-        if let (Some(index), true) = (self.index_of(entry), in_write_set) {
-            self.entries[index].acked.insert(slot);
+        let write_set = self.replication.write_set(entry);
+        if let (Some(index), true) = (self.index_of(entry), write_set.contains(slot)) {
+            let acked = &mut self.entries[index].acked;
+            acked.insert(slot);
+            assert!(acked.without(write_set).is_empty(), "PendingAdds I2: {acked:?} of {entry} in {write_set:?}");
         }
     }
 
@@ -183,7 +186,7 @@ mod tests {
         pending.record_ack(EntryId(0), 2);
         assert_eq!(confirmed(&mut pending), Vec::<i64>::new(), "a doubled ack counts once");
         pending.record_ack(EntryId(0), 1);
-        assert_eq!(confirmed(&mut pending), [0, 1]);
+        assert_eq!(confirmed(&mut pending), [0, 1], "PendingAdds I3");
         assert_eq!((pending.first(), pending.end(), pending.bytes()), (EntryId(2), EntryId(4), 6));
     }
 

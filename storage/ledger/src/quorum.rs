@@ -229,7 +229,7 @@ mod tests {
         tally.record_negative(1);
         tally.record_negative(1);
         tally.record_negative(4);
-        assert_eq!(tally.verdict(), ReadVerdict::Unknown);
+        assert_eq!(tally.verdict(), ReadVerdict::Unknown, "quorum I1, I2: one slot of the write set denied it");
         tally.record_positive(0);
         tally.record_positive(0);
         tally.record_positive(3);

@@ -222,6 +222,7 @@ impl LedgerReader {
         fx.push(LedgerEffect::Bookie { to, request });
         read.tried.insert(slot);
         read.asked = Some(Asked { id, to, slot, count, deadline: now.mono + self.options.read_timeout });
+        assert!(self.reads.len() < self.options.reads_max, "LedgerReader I4: room for the read under way");
         self.reads.push(read);
     }
 

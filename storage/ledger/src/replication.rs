@@ -125,7 +125,8 @@ mod tests {
     fn impossible_counts_are_refused_with_the_rule() {
         for (e, w, a) in [(0, 0, 0), (3, 3, 0), (2, 3, 2), (3, 2, 3), (33, 3, 2)] {
             let error = ReplicationConfig::new(e, w, a).unwrap_err();
-            assert!(error.to_string().contains("32 >= ensemble >= write quorum >= ack quorum >= 1"));
+            let rule = "32 >= ensemble >= write quorum >= ack quorum >= 1";
+            assert!(error.to_string().contains(rule), "ReplicationConfig I1: {error}");
         }
         assert_eq!(ReplicationConfig::new(1, 1, 1), Ok(ReplicationConfig::SINGLE));
     }
@@ -134,7 +135,7 @@ mod tests {
     fn write_sets_are_striped_round_robin() {
         let config = ReplicationConfig::new(5, 3, 2).unwrap();
         let slots = |entry| config.write_set(EntryId(entry)).iter().collect::<Vec<_>>();
-        assert_eq!(slots(0), [0, 1, 2]);
+        assert_eq!(slots(0), [0, 1, 2], "ReplicationConfig I2");
         assert_eq!(slots(3), [0, 3, 4]);
         assert_eq!(slots(9), [0, 1, 4]);
         let all = ReplicationConfig::new(3, 3, 2).unwrap();

@@ -164,6 +164,8 @@ impl LedgerWriter {
         let expected = self.last_added().next();
         let entry = self.pending.push(ctx, data.clone(), now.mono + self.options.add_timeout);
         assert!(entry == expected, "LedgerWriter I2: {entry} follows {expected}");
+        let within = self.pending.len() <= self.options.pending_adds_max || self.pending.len() == 1;
+        assert!(within, "LedgerWriter I6: {} pending adds", self.pending.len());
         let slots = self.metadata.replication.write_set(entry).without(self.masked());
         self.send_copies(now, entry, &data, slots, fx);
         Ok(entry)
@@ -409,6 +411,7 @@ impl LedgerWriter {
 
     fn send_copies(&mut self, now: Now, entry: EntryId, data: &EntryData, slots: SlotSet, fx: &mut WriterEffects) {
         let (ledger, lac) = (self.ledger, self.last_confirmed());
+        assert!(slots.intersection(self.masked()).is_empty(), "LedgerWriter I7: nothing for a bookie on its way out");
         for (&to, slot) in self.metadata.last_fragment().bookies.iter().zip(0..) {
             if slots.contains(slot) {
                 self.slots.record_sent(now.mono, slot, entry);

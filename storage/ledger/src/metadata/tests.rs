@@ -26,12 +26,12 @@ fn records_that_break_a_rule_are_refused() {
         (open(vec![fragment(0, &[1, 2, 3]), fragment(4, &[1, 2, 1])]), bookies(EntryId(4), 2)),
     ];
     for (metadata, error) in table {
-        assert_eq!(metadata.check(), Err(error));
+        assert_eq!(metadata.check(), Err(error), "LedgerMetadata I1, I2");
     }
     let mut closed = open(vec![fragment(0, &[1, 2, 3]), fragment(4, &[1, 2, 4])]);
     closed.state = LedgerState::Closed { last_entry: EntryId(3), length: 0 };
     let above = MetadataError::FragmentAboveEnd { first_entry: EntryId(4), last_entry: EntryId(3) };
-    assert_eq!(closed.check(), Err(above));
+    assert_eq!(closed.check(), Err(above), "LedgerMetadata I3");
     assert!(LedgerMetadata::new(ReplicationConfig::SINGLE, nodes(&[1, 2]), 0).is_err());
 }
 

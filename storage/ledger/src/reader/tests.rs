@@ -105,7 +105,7 @@ fn b8_an_entry_is_lost_only_when_every_copy_is_explicitly_denied() {
         setup.answer(first, ReadOutcome::NoSuchEntry);
         let (second, ..) = setup.sent();
         setup.answer(second, last);
-        assert_eq!(setup.done(), expected);
+        assert_eq!(setup.done(), expected, "LedgerReader I3");
     }
 }
 
@@ -149,7 +149,7 @@ fn nothing_is_read_beyond_the_end() {
     }
     setup.read(18, u32::MAX, 1_000).unwrap();
     let (bookie, from, count) = setup.sent();
-    assert_eq!((from, count), (18, 2));
+    assert_eq!((from, count), (18, 2), "LedgerReader I2");
     setup.answer(bookie, entries(18..25));
     assert_eq!(setup.done(), Ok(vec![18, 19]), "a bookie that gives more than asked for is cut");
 }

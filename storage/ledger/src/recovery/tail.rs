@@ -15,7 +15,7 @@
 
 use super::{RecoveryEffects, RecoveryOptions};
 use crate::answer::follows;
-use crate::{LedgerEffect, ReadTally, ReadVerdict, ReplicationConfig, RequestIds, SeededBug, SlotSet};
+use crate::{LedgerEffect, ReadTally, ReadVerdict, ReplicationConfig, RequestIds, Seeded, SeededBug, SlotSet};
 use base::{EntryData, EntryId, LedgerId, NodeId, RequestId};
 use std::collections::BTreeMap;
 use wire::bookie::{BookieRequest, ReadOutcome, StoredEntry};
@@ -88,7 +88,8 @@ impl TailReads {
                 self.options.window_entries.min(self.replication.run_length(from, slot).unwrap_or(u32::MAX));
             let (id, fence) = (ids.allocate(), !self.options.seeded.has(SeededBug::RecoveryReadWithoutFence));
             let (ledger, bytes_max) = (self.ledger, self.options.read_bytes_max);
-            let request = BookieRequest::Read { id, ledger, from, entries_max, bytes_max, fence }; // I3
+            assert!(fence || self.options.seeded != Seeded::NONE, "TailReads I3: recovery reads fence");
+            let request = BookieRequest::Read { id, ledger, from, entries_max, bytes_max, fence };
             fx.push(LedgerEffect::Bookie { to: self.bookies[index], request });
             self.asked[index] = Some(Asked { id, from });
         }

@@ -164,7 +164,7 @@ fn a_ledger_on_one_bookie_is_marked_fenced_read_written_back_and_closed() {
     assert_eq!(setup.seen(), [recovered(2, 30)]);
     assert_eq!((setup.recovery.version(), setup.recovery.next_deadline()), (3, None));
     setup.stored(1, 2);
-    assert_eq!(setup.seen(), []);
+    assert_eq!(setup.seen(), [], "LedgerRecovery I5");
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn b5_unclear_answers_and_silence_never_end_a_ledger() {
     setup.seen();
     setup.read(1, ReadOutcome::NoSuchEntry);
     setup.read(2, ReadOutcome::Unknown);
-    assert_eq!(setup.seen(), []);
+    assert_eq!(setup.seen(), [], "TailReads I2");
     let again = [Seen::Read { to: 2, from: 0 }, Seen::Read { to: 3, from: 0 }];
     assert_eq!(setup.tick(110), again);
     assert_eq!(setup.tick(220), again);
@@ -310,7 +310,7 @@ fn of_two_recoveries_the_loser_takes_over_the_winners_result() {
     assert_eq!(setup.seen(), [closed(-1, 0)]);
     let metadata = setup.recovery.metadata().closed_at(EntryId(3), 44);
     setup.answer_store(MetadataOutcome::Conflict { actual: Some(VersionedMetadata { metadata, version: 8 }) });
-    assert_eq!(setup.seen(), [recovered(3, 44)]);
+    assert_eq!(setup.seen(), [recovered(3, 44)], "LedgerRecovery I4");
     assert_eq!((setup.recovery.metadata().closed(), setup.recovery.version()), (Some((EntryId(3), 44)), 8));
 }
 

@@ -12,7 +12,7 @@
 
 use super::{LedgerWriter, Phase, WriterEffects, WriterEvent};
 use crate::cas::{CasVerdict, MetadataCas};
-use crate::{LedgerEffect, LedgerState, MetadataOutcome, RequestIds, SeededBug, SlotSet, VersionedMetadata};
+use crate::{LedgerEffect, LedgerState, MetadataOutcome, RequestIds, Seeded, SeededBug, SlotSet, VersionedMetadata};
 use base::{Mono, NodeId, Now, RequestId};
 
 /// A proposed ensemble and the slots in which it differs.
@@ -46,7 +46,7 @@ impl LedgerWriter {
         }
         let Some((bookies, replaced)) = self.pick_ensemble() else { return };
         let start = self.pending.first();
-        assert!(start == self.last_confirmed().next(), "LedgerWriter I5: the new ensemble starts at LAC + 1");
+        assert!(start == self.last_confirmed().next(), "EnsembleChange I1: the new ensemble starts at LAC + 1");
         let start = if self.options.seeded.has(SeededBug::EnsembleStartsAtLac) { start.previous() } else { start };
         let proposed = self.metadata.with_ensemble(start.max(base::EntryId(0)), bookies);
         if !self.options.seeded.has(SeededBug::LacCountsReplacedBookies) {
@@ -125,6 +125,13 @@ impl LedgerWriter {
         let start = won.metadata.last_fragment().first_entry;
         assert!(start <= self.pending.first(), "LedgerWriter I5: the ensemble of {start} holds every pending entry");
         assert!(self.change.is_none(), "LedgerWriter I5: one change at a time");
+        let counted = self.pending.iter().any(|(entry, _, missing)| {
+            !self.metadata.replication.write_set(entry).intersection(replaced).without(missing).is_empty()
+        });
+        assert!(
+            !counted || self.options.seeded != Seeded::NONE,
+            "EnsembleChange I2: nothing counted before it was sent"
+        );
         self.adopt(won);
         self.slots.replace(replaced);
         fx.push(LedgerEffect::Event(WriterEvent::EnsembleChanged));

@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(watch.suspects().iter().collect::<Vec<_>>(), [1]);
         assert_eq!(watch.next_deadline(), None, "an idle ledger has no deadline");
         watch.record_acked(Mono(11), 1, EntryId(0));
-        assert!(watch.suspects().is_empty());
+        assert!(watch.suspects().is_empty(), "SlotWatch I2");
     }
 
     #[test]
