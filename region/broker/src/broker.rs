@@ -141,7 +141,9 @@ impl Broker {
 
     pub fn on_deadline(&mut self, now: Now) {
         self.limits.set_now(now.mono);
-        self.ingress.on_deadline(now, &mut self.out);
+        for conn in self.ingress.on_deadline(now, &mut self.out) {
+            self.release_held(now, conn);
+        }
         if !self.sessions.is_empty() && self.housekeeping <= now.mono {
             self.check_sessions(now);
         }

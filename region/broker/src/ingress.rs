@@ -103,18 +103,26 @@ impl Ingress {
         self.throttled.first().map(|(at, _)| *at)
     }
 
-    /// Ends the throttling whose time has come.
-    pub(crate) fn on_deadline(&mut self, now: Now, out: &mut Outbox) {
+    /// Ends the throttling whose time has come; answers whose.
+    pub(crate) fn on_deadline(&mut self, now: Now, out: &mut Outbox) -> Vec<ConnId> {
+        let mut released = Vec::new();
         while let Some((at, conn)) = self.throttled.first().copied() {
             if at > now.mono {
-                return;
+                break;
             }
             self.throttled.pop_first();
+            released.push(conn);
             if let Some(flow) = self.flows.get_mut(&conn) {
                 flow.throttled_until = None;
             }
             self.update(conn, out);
         }
+        released
+    }
+
+    /// Whether the connection waits for a quota.
+    pub(crate) fn is_throttled(&self, conn: ConnId) -> bool {
+        self.flows.get(&conn).is_some_and(|flow| flow.throttled_until.is_some())
     }
 
     fn update(&mut self, conn: ConnId, out: &mut Outbox) {

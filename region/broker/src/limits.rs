@@ -47,10 +47,10 @@ impl Limits {
         }
     }
 
-    /// Charges a publish; answers until when its connection must wait.
-    pub(crate) fn charge_publish(&mut self, now: Mono, slot: OwnerId, messages: u32, bytes: u64) -> Mono {
+    /// Charges a publish; answers from when it may pass.
+    pub(crate) fn reserve_publish(&mut self, now: Mono, slot: OwnerId, messages: u32, bytes: u64) -> Mono {
         match self.topics.get(&slot) {
-            Some((publish, _)) => self.publish.charge(now, *publish, messages, bytes),
+            Some((publish, _)) => self.publish.reserve(now, *publish, messages, bytes),
             None => now,
         }
     }

@@ -12,6 +12,7 @@
 mod auth;
 mod connect;
 mod consume;
+pub(crate) mod held;
 mod listing;
 mod lookup;
 mod produce;
@@ -22,7 +23,7 @@ use crate::broker::Broker;
 use crate::io::{BrokerEffect, ConnId, ConnInfo};
 use ::auth::AuthSession;
 use base::{Mono, Now, OwnerId, SubscriptionName, TenantName, TopicName};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::commands;
 use wire::frame::{FrameError, RawFrame, decode_command};
 use wire::pulsar::base_command::Command;
@@ -72,6 +73,8 @@ pub(crate) struct Session {
     pub pinged: Option<Mono>,
     pub next_auth_check: Mono,
     pub since_ms: u64,
+    /// Commands that wait for a quota.
+    pub held: VecDeque<held::Held>,
 }
 
 impl Broker {
@@ -96,6 +99,7 @@ impl Broker {
             pinged: None,
             next_auth_check: now.mono + self.core.options.auth_check,
             since_ms: now.wall_ms,
+            held: VecDeque::new(),
         };
         self.sessions.insert(conn, session);
         if over {
@@ -163,13 +167,17 @@ impl Broker {
         match session.phase {
             Phase::Closing => (),
             Phase::Handshaking { .. } => self.handle_handshake(now, conn, command),
-            Phase::Active(_) => self.handle_command(now, conn, command, frame.payload),
+            Phase::Active(_) => {
+                if let Some((command, payload)) = self.hold(conn, command, frame.payload) {
+                    self.handle_command(now, conn, command, payload);
+                }
+            }
         }
     }
 
-    fn handle_command(&mut self, now: Now, conn: ConnId, command: Command, payload: Option<bytes::Bytes>) {
+    pub(crate) fn handle_command(&mut self, now: Now, conn: ConnId, command: Command, payload: Option<bytes::Bytes>) {
         match command {
-            Command::Send(send) => self.on_send(now, conn, send, payload),
+            Command::Send(send) => self.on_send(now, conn, send, payload, held::Charge::Due),
             Command::Ack(ack) => self.on_ack(now, conn, ack),
             Command::Flow(flow) => self.on_flow(now, conn, flow),
             Command::Ping(_) => self.out.command(conn, &commands::pong()),

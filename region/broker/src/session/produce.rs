@@ -3,6 +3,7 @@
 use crate::broker::Broker;
 use crate::io::ConnId;
 use crate::session::auth::Refusal;
+use crate::session::held::Charge;
 use crate::session::schema::SchemaWait;
 use crate::session::{HANDLES_MAX, ProducerHandle};
 use crate::topic::call::TopicCall;
@@ -120,7 +121,7 @@ impl Broker {
         }
     }
 
-    pub(crate) fn on_send(&mut self, now: Now, conn: ConnId, command: CommandSend, payload: Option<Bytes>) {
+    pub(crate) fn on_send(&mut self, now: Now, conn: ConnId, command: CommandSend, payload: Option<Bytes>, charge: Charge) {
         let Some(session) = self.sessions.get(&conn) else { return };
         let Some(handle) = session.producers.get(&command.producer_id) else {
             if !session.closed_producers.contains_key(&command.producer_id) {
@@ -130,8 +131,11 @@ impl Broker {
             return;
         };
         let (slot, key) = (handle.slot, ProducerKey { conn, producer_id: command.producer_id });
-        let body = payload.unwrap_or_default();
-        self.with_topic(slot, now, |topic, env| topic.handle_send(key, &command, body, env));
+        let body = payload.clone().unwrap_or_default();
+        let wait = self.with_topic(slot, now, |topic, env| topic.handle_send(key, &command, body, charge, env));
+        if let Some(Err(until)) = wait {
+            self.hold_publish(conn, command, payload, until);
+        }
     }
 
     pub(crate) fn on_close_producer(&mut self, now: Now, conn: ConnId, command: CommandCloseProducer) {

@@ -1,6 +1,8 @@
 //! A subscription on a managed ledger over in-memory storage, with clients that are plain values.
 
-use super::{ConsumerKey, ConsumerSpec, Durability, KeySharedSpec, MoveReply, SubType, Subscription, SubscriptionOptions};
+use super::{
+    ConsumerKey, ConsumerSpec, Durability, KeySharedSpec, MoveReply, SubType, Subscription, SubscriptionOptions,
+};
 use crate::admin_command::AdminReply;
 use crate::env::{DispatchLimit, Env, Requests, SubId};
 use crate::io::{BrokerEffect, ConnId, Outgoing};
@@ -14,10 +16,10 @@ use std::time::Duration;
 use wire::commands::message_id;
 use wire::frame::decode_command;
 use wire::payload::build_body;
+use wire::pulsar::base_command::Command;
 use wire::pulsar::command_ack::AckType;
 use wire::pulsar::{
-    BaseCommand, CommandAck, CommandAckResponse, CommandRedeliverUnacknowledgedMessages, MessageIdData,
-    MessageMetadata,
+    BaseCommand, CommandAck, CommandAckResponse, CommandRedeliverUnacknowledgedMessages, MessageIdData, MessageMetadata,
 };
 use wire::stored::{EntryFormat, StoredHead};
 
@@ -341,7 +343,11 @@ impl Bed {
     }
 
     pub(super) fn ack_response(&self, request: u64) -> Option<CommandAckResponse> {
-        self.commands.iter().filter_map(|(_, c)| c.ack_response.clone()).find(|r| r.request_id == Some(request))
+        let responses = self.commands.iter().filter_map(|(_, command)| match &command.command {
+            Some(Command::AckResponse(response)) => Some(response),
+            _ => None,
+        });
+        responses.cloned().find(|response| response.request_id == Some(request))
     }
 
     /// Gives entries back, all when none is named, and settles.
@@ -415,7 +421,8 @@ impl Bed {
             Outgoing::One(frame) => self.commands.push((conn, decode_command(&frame.slice(8..)).unwrap())),
             Outgoing::Two(start, _) => {
                 let command_bytes = u32::from_be_bytes(start[4..8].try_into().unwrap()) as usize;
-                let command = decode_command(&start.slice(8..8 + command_bytes)).unwrap().message.unwrap();
+                let command = decode_command(&start.slice(8..8 + command_bytes)).unwrap().command;
+                let Some(Command::Message(command)) = command else { panic!("unexpected {command:?}") };
                 self.delivered.push(Delivered {
                     to: ConsumerKey { conn, consumer_id: command.consumer_id },
                     position: wire::commands::position(&command.message_id),

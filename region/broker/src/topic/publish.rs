@@ -9,6 +9,7 @@
 //! - I3  every byte charged to a connection is released once.
 
 use crate::topic::log_state::{LastEntry, StoredNow, batch_index, sequence_of};
+use crate::session::held::Charge;
 use crate::topic::dedup::{Chunk, DedupVerdict, Sequence};
 use crate::topic::producers::ProducerKey;
 use crate::topic::{Topic, TopicEnv};
@@ -128,40 +129,64 @@ fn check(command: &CommandSend, body: &Bytes, message_bytes_max: u32) -> Result<
 
 impl Topic {
     /// A client sent a message. The session knows that the producer id belongs to this topic.
-    pub(crate) fn handle_send(&mut self, key: ProducerKey, command: &CommandSend, body: Bytes, env: &mut TopicEnv<'_>) {
-        if !self.is_ready() {
-            return; // Closing: the client was told by CloseProducer and sends again after it reconnects.
+    ///
+    /// # Errors
+    /// The instant from which the quotas let it pass: the session keeps it until then and brings it again, charged.
+    pub(crate) fn handle_send(
+        &mut self,
+        key: ProducerKey,
+        command: &CommandSend,
+        body: Bytes,
+        charge: Charge,
+        env: &mut TopicEnv<'_>,
+    ) -> Result<(), Mono> {
+        // While closing: the client was told by CloseProducer and sends again after it reconnects.
+        if !self.is_ready() || self.producers.get(key).is_none() {
+            return Ok(());
         }
-        if self.producers.get(key).is_none() {
-            return;
-        }
-        if self.terminated.is_some() {
-            let text = format!("topic {} is terminated", self.name);
-            return refuse(env, key, command, ServerError::TopicTerminatedError, text);
-        }
-        let hints = match check(command, &body, self.settings.policies.limits.message_bytes) {
+        let hints = match self.check_send(command, &body) {
             Ok(hints) => hints,
-            Err((code, text)) => return refuse(env, key, command, code, text),
+            Err((code, text)) => {
+                refuse(env, key, command, code, text);
+                return Ok(());
+            }
         };
-        if self.settings.policies.encryption_required && !hints.has_encryption_keys {
-            let text = format!("namespace {} requires encrypted messages", self.name.namespace());
-            return refuse(env, key, command, ServerError::MetadataError, text);
+        let bytes = body.len() as u64;
+        if charge == Charge::Due {
+            let pass_at = env.limits.reserve_publish(env.now.mono, self.slot, hints.num_messages, bytes);
+            if pass_at > env.now.mono {
+                self.meters.publish_rate_limited += 1;
+                return Err(pass_at);
+            }
         }
-        self.charge_publish(key, hints.num_messages, body.len() as u64, env);
+        self.count_publish(key, hints.num_messages, bytes, env);
         let source = Source::Client {
             key,
             sequence_id: command.sequence_id,
             highest_sequence_id: command.highest_sequence_id,
         };
-        let bytes = body.len() as u64;
         let sequence = self.settings.policies.deduplication_enabled.then(|| sequence_of(&hints));
         if let Some(sequence) = sequence
             && self.log.dedup.push(sequence) == DedupVerdict::Duplicate
         {
-            return self.answer_duplicate(source, bytes, env);
+            self.answer_duplicate(source, bytes, env);
+            return Ok(());
         }
         let stored = (batch_index(&hints), hints.publish_time_ms, sequence.map(OwnedSequence::new));
         self.append(source, hints.num_messages, None, body, stored, env);
+        Ok(())
+    }
+
+    fn check_send(&self, command: &CommandSend, body: &Bytes) -> Result<PayloadHints, (ServerError, String)> {
+        if self.terminated.is_some() {
+            return Err((ServerError::TopicTerminatedError, format!("topic {} is terminated", self.name)));
+        }
+        let hints = check(command, body, self.settings.policies.limits.message_bytes)?;
+        if self.settings.policies.encryption_required && !hints.has_encryption_keys {
+            let text = format!("namespace {} requires encrypted messages", self.name.namespace());
+            return Err((ServerError::MetadataError, text));
+        }
+        Ok(hints)
     }
 
     /// An entry from another region, already found to be the exact successor.
@@ -172,17 +197,12 @@ impl Topic {
         self.append(source, hints.num_messages, Some(origin), body, stored, env)
     }
 
-    fn charge_publish(&mut self, key: ProducerKey, messages: u32, bytes: u64, env: &mut TopicEnv<'_>) {
+    fn count_publish(&mut self, key: ProducerKey, messages: u32, bytes: u64, env: &mut TopicEnv<'_>) {
         env.ingress.charge(key.conn, bytes, env.out);
         self.meters.record_in(env.now.mono, messages, bytes);
         if let Some(producer) = self.producers.get(key) {
             producer.messages.record(env.now.mono, u64::from(messages));
             producer.bytes.record(env.now.mono, bytes);
-        }
-        let until = env.limits.charge_publish(env.now.mono, self.slot, messages, bytes);
-        if until > env.now.mono {
-            self.meters.publish_rate_limited += 1;
-            env.ingress.throttle(key.conn, until, env.out);
         }
     }
 
