@@ -9,7 +9,7 @@
 
 use crate::error::OpenError;
 use crate::fatal::FatalSwitch;
-use crate::mem_log::MemLog;
+use crate::mem_log::{MemLog, OutOfPlace};
 use crate::raft_types::{Entry, LogId, RaftTypes, StorageError, Vote};
 use crate::wal::{FileOptions, FoundRecord, LogFile, LogRecord, Opened, WalCounters, WalRoom, WalWriter};
 use bytes::{Bytes, BytesMut};
@@ -88,7 +88,7 @@ impl LogStore {
     }
 
     /// Applies records to memory and gives the bodies that hold them.
-    fn record(&mut self, records: impl Iterator<Item = LogRecord>) -> Result<Vec<Bytes>, StorageError> {
+    fn record(&mut self, records: impl Iterator<Item = LogRecord>) -> Result<Vec<Bytes>, OutOfPlace> {
         let committed = self.committed_unwritten.take();
         let mut memory = self.memory.lock();
         let (mut bodies, mut body) = (Vec::new(), BytesMut::new());
@@ -98,7 +98,7 @@ impl LogStore {
             let before = body.len();
             record.encode(&mut body);
             let bytes = u64::try_from(body.len() - before).unwrap_or(u64::MAX);
-            memory.apply(record, bytes).map_err(|error| StorageIOError::write_logs(AnyError::new(&error)))?;
+            memory.apply(record, bytes)?;
             if body.len() >= BODY_BYTES {
                 bodies.push(body.split().freeze());
             }
@@ -111,7 +111,7 @@ impl LogStore {
 
     /// Records something and waits until it is durable.
     async fn record_durably(&mut self, record: LogRecord) -> Result<(), StorageError> {
-        let bodies = self.record(std::iter::once(record))?;
+        let bodies = self.record(std::iter::once(record)).map_err(refused)?;
         let (done, durable) = oneshot::channel();
         let done = move || {
             let _ = done.send(());
@@ -165,7 +165,7 @@ impl RaftLogStorage<RaftTypes> for LogStore {
         let mark = LogRecord::Committed(committed);
         self.committed_unwritten = Some(mark.clone());
         let kept = self.memory.lock().apply(mark, 0);
-        kept.map_err(|error| StorageIOError::write_logs(AnyError::new(&error)).into())
+        kept.map_err(refused)
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
@@ -177,7 +177,7 @@ impl RaftLogStorage<RaftTypes> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let bodies = self.record(entries.into_iter().map(LogRecord::Entry))?;
+        let bodies = self.record(entries.into_iter().map(LogRecord::Entry)).map_err(refused)?;
         self.writer.append(bodies, Box::new(move || callback.log_io_completed(Ok(()))));
         Ok(())
     }
@@ -188,7 +188,7 @@ impl RaftLogStorage<RaftTypes> for LogStore {
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
         // A purge that is lost only leaves entries that a snapshot holds too, so nobody waits for it.
-        for body in self.record(std::iter::once(LogRecord::Purged(log_id)))? {
+        for body in self.record(std::iter::once(LogRecord::Purged(log_id))).map_err(refused)? {
             self.writer.append_note(body);
         }
         self.rewrite_when_mostly_dead();
@@ -231,6 +231,11 @@ impl SharedLog {
     fn lock(&self) -> MutexGuard<'_, MemLog> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Openraft broke a rule of its own; it stops when it is told so.
+fn refused(error: OutOfPlace) -> StorageError {
+    StorageIOError::write_logs(AnyError::new(&error)).into()
 }
 
 #[cfg(test)]

@@ -20,10 +20,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// A leader shows itself this often, in milliseconds; it is also the pace of raft's own clock.
-const HEARTBEAT_MS: u64 = 250;
-/// Silence after which a voter stands for election, in milliseconds.
-const ELECTION_MS_MIN: u64 = 1_000;
-const ELECTION_MS_MAX: u64 = 2_000;
+const HEARTBEAT_MS: u64 = 150;
+/// Silence after which a voter stands for election, in milliseconds. Openraft adds a lease of the maximum after a leader
+/// was lost, so that a new one leads within two seconds.
+const ELECTION_MS_MIN: u64 = 400;
+const ELECTION_MS_MAX: u64 = 800;
 /// One chunk of a snapshot must arrive within this, in milliseconds.
 const SNAPSHOT_CHUNK_MS: u64 = 10_000;
 /// Entries that stay in the log behind a snapshot, so that a voter that was away for a moment need not take all of it.

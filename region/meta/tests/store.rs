@@ -1,5 +1,7 @@
 //! The whole store on real files: one voter.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use base::NodeId;
 use bytes::Bytes;
 use meta::{MetaHandle, MetaOptions, MetaStore, OpenError, WatchClosed};

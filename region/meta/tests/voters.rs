@@ -1,5 +1,7 @@
 //! Three voters in one process, joined by a transport that can be cut: the store is general by construction.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use base::NodeId;
 use bytes::Bytes;
 use meta::{MetaHandle, MetaOptions, MetaStore, PeerError, PeerFuture, PeerRequest, PeerTransport};
