@@ -1,10 +1,14 @@
 //! What an endpoint is told: its own address and identity, its limits, its peers.
 
-use crate::{Identity, Trust};
+use crate::{Identity, OpenError, Trust};
 use base::{RegionId, RegionName};
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::time::Duration;
+
+/// Streams that a peer may open to us: its control stream and up to this many for data.
+pub(crate) const STREAMS_MAX: u16 = 256;
 
 /// One endpoint. There is one per process.
 #[derive(Clone, Debug)]
@@ -32,7 +36,7 @@ pub enum Congestion {
 /// Bounds and times of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuicLimits {
-    /// Ordered streams for link frames in each direction; groups are spread over them.
+    /// Ordered streams for link frames in each direction, 1 to 256; groups are spread over them.
     pub streams: u16,
     /// Frames queued for one peer before `send` reports [`crate::Sent::Full`], in bytes. Up to twice this is accepted.
     pub queue_bytes_max: u64,
@@ -49,6 +53,14 @@ pub struct QuicLimits {
     pub handshakes_before_retry: usize,
     pub handshakes_max: usize,
     pub congestion: Congestion,
+    /// A connection that hears nothing for this long is gone.
+    pub idle_timeout: Duration,
+    pub keep_alive: Duration,
+    /// TLS and the exchange of `Hello` take at most this long.
+    pub handshake_timeout: Duration,
+    /// First pause between attempts to connect; doubled up to `backoff_max`, with ± 50 % jitter.
+    pub backoff_min: Duration,
+    pub backoff_max: Duration,
 }
 
 impl QuicLimits {
@@ -65,6 +77,26 @@ impl QuicLimits {
             handshakes_before_retry: 64,
             handshakes_max: 256,
             congestion: Congestion::Bbr,
+            idle_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(3),
+            handshake_timeout: Duration::from_secs(10),
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(5),
+        }
+    }
+
+    /// Refuses what would never work.
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        let rules = [
+            ((1..=STREAMS_MAX).contains(&self.streams), "streams is from 1 to 256"),
+            (self.queue_bytes_max > 0 && self.inbound_bytes_max > 0, "the bounds of queues are above 0"),
+            (self.keep_alive < self.idle_timeout, "keep-alive is shorter than the idle timeout"),
+            (self.connection_window_bytes < 1 << 30, "windows are below 1 GiB"),
+            (self.stream_window_bytes <= self.connection_window_bytes, "a stream's window fits the connection's"),
+        ];
+        match rules.into_iter().find(|(holds, _)| !holds) {
+            Some((_, rule)) => Err(OpenError::Limits { rule }),
+            None => Ok(()),
         }
     }
 }
@@ -135,5 +167,31 @@ impl From<SocketAddr> for PeerAddress {
 impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replicator_url_names_one_or_more_addresses() {
+        let one: Vec<_> = PeerAddress::parse_url("quic://geo.example.com:6660").unwrap();
+        assert_eq!(one.iter().map(PeerAddress::as_str).collect::<Vec<_>>(), ["geo.example.com:6660"]);
+        let two = PeerAddress::parse_url("quic://10.0.0.1:6660,[::1]:6661/").unwrap();
+        assert_eq!(two.iter().map(PeerAddress::as_str).collect::<Vec<_>>(), ["10.0.0.1:6660", "[::1]:6661"]);
+    }
+
+    #[test]
+    fn a_replicator_url_that_names_no_address_is_refused_with_the_rule() {
+        for (url, rule) in [
+            ("pulsar://a:1", "it does not start with quic://"),
+            ("quic://a", "the port is missing"),
+            ("quic://:1", "the host is missing"),
+            ("quic://a:70000", "the port is not a number from 0 to 65535"),
+            ("quic://::1:6660", "an IPv6 address stands in brackets"),
+        ] {
+            assert_eq!(PeerAddress::parse_url(url).unwrap_err().rule, rule, "{url}");
+        }
     }
 }
