@@ -26,8 +26,16 @@ const CRC_LEN: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Snapshots {
     path: PathBuf,
-    /// What the file on disk holds. The lock is held while a file is written, so that two never write at once.
-    current: Mutex<Option<SnapshotMeta>>,
+    /// The lock is held while a file is written, so that two never write at once.
+    current: Mutex<Current>,
+}
+
+/// What the file on disk holds.
+#[derive(Debug, Default)]
+struct Current {
+    meta: Option<SnapshotMeta>,
+    /// Its bytes as read when the node started: openraft asks for the snapshot once while it starts.
+    unread: Option<StoredSnapshot>,
 }
 
 /// A snapshot as read from disk.
@@ -45,16 +53,14 @@ impl Snapshots {
     /// [`OpenError::Damaged`] when the file is not what was written.
     pub(crate) fn open(path: &Path) -> Result<(Self, Option<(SnapshotMeta, MetaState)>), OpenError> {
         let damaged = |offset, what| OpenError::Damaged { path: path.to_owned(), offset, what };
-        let found = match read_file(path)? {
-            None => None,
-            Some(bytes) => {
-                let stored = decode(&bytes).map_err(|(offset, what)| damaged(offset, what))?;
-                let state = MetaState::from_snapshot(&stored.state);
-                Some((stored.meta, state.map_err(|error| damaged(0, error.to_string()))?))
-            }
+        let Some(bytes) = read_file(path)? else {
+            return Ok((Self { path: path.to_owned(), current: Mutex::default() }, None));
         };
-        let current = Mutex::new(found.as_ref().map(|(meta, _)| meta.clone()));
-        Ok((Self { path: path.to_owned(), current }, found))
+        let stored = decode(bytes).map_err(|(offset, what)| damaged(offset, what))?;
+        let state = MetaState::from_snapshot(&stored.state).map_err(|error| damaged(0, error.to_string()))?;
+        let meta = stored.meta.clone();
+        let current = Current { meta: Some(meta.clone()), unread: Some(stored) };
+        Ok((Self { path: path.to_owned(), current: Mutex::new(current) }, Some((meta, state))))
     }
 
     /// Writes a snapshot and forgets the one before; durable when this returns. Blocks.
@@ -63,7 +69,7 @@ impl Snapshots {
     /// The failed file operation; the old snapshot is untouched then.
     pub(crate) fn save(&self, meta: &SnapshotMeta, state: &[u8]) -> Result<(), IoFailure> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.as_ref().is_some_and(|current| current.last_log_id > meta.last_log_id) {
+        if current.meta.as_ref().is_some_and(|current| current.last_log_id > meta.last_log_id) {
             return Ok(()); // A newer one was installed while this one was built.
         }
         let new = self.path.with_extension(NEW);
@@ -76,13 +82,13 @@ impl Snapshots {
         let renamed = std::fs::rename(&new, &self.path);
         renamed.map_err(|source| IoFailure { what: "rename", path: new, source })?;
         sync_dir(self.path.parent().unwrap_or_else(|| Path::new(".")))?;
-        *current = Some(meta.clone());
+        *current = Current { meta: Some(meta.clone()), unread: None };
         Ok(())
     }
 
     /// What the snapshot on disk covers.
     pub(crate) fn current(&self) -> Option<SnapshotMeta> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).meta.clone()
     }
 
     /// Reads the snapshot from disk again. Blocks.
@@ -90,10 +96,13 @@ impl Snapshots {
     /// # Errors
     /// [`OpenError`] when the file is unreadable or damaged by now.
     pub(crate) fn read(&self) -> Result<Option<StoredSnapshot>, OpenError> {
-        let _no_rename_meanwhile = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(unread) = current.unread.take() {
+            return Ok(Some(unread));
+        }
         let Some(bytes) = read_file(&self.path)? else { return Ok(None) };
         let damaged = |(offset, what)| OpenError::Damaged { path: self.path.clone(), offset, what };
-        decode(&bytes).map(Some).map_err(damaged)
+        decode(bytes).map(Some).map_err(damaged)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -124,14 +133,14 @@ fn write_durably(path: &Path, meta: &SnapshotMeta, state: &[u8]) -> io::Result<(
     file.sync_all()
 }
 
-/// Offset and description of what does not read.
-fn decode(bytes: &[u8]) -> Result<StoredSnapshot, (u64, String)> {
+/// Takes the file apart in place: its state may be large. The error tells offset and description of what does not read.
+fn decode(mut file: Vec<u8>) -> Result<StoredSnapshot, (u64, String)> {
     let cut = || (0, "it is shorter than a snapshot".to_owned());
-    let (body, crc) = bytes.split_at_checked(bytes.len().saturating_sub(CRC_LEN)).ok_or_else(cut)?;
+    let (body, crc) = file.split_at_checked(file.len().saturating_sub(CRC_LEN)).ok_or_else(cut)?;
     let mut rest = body.strip_prefix(MAGIC).ok_or_else(|| (0, "it does not start like a snapshot".to_owned()))?;
     let crc = crc.try_into().map(u32::from_le_bytes).map_err(|_| cut())?;
     if crc32c::crc32c(body) != crc {
-        return Err((0, format!("the checksum of its {} bytes does not fit", bytes.len())));
+        return Err((0, format!("the checksum of its {} bytes does not fit", file.len())));
     }
     let meta_len = rest.try_get_u32_le().map_err(|_| cut())?;
     let (meta, mut rest) = rest.split_at_checked(usize::try_from(meta_len).unwrap_or(usize::MAX)).ok_or_else(cut)?;
@@ -140,5 +149,8 @@ fn decode(bytes: &[u8]) -> Result<StoredSnapshot, (u64, String)> {
     if u64::try_from(rest.len()) != Ok(state_len) {
         return Err(cut());
     }
-    Ok(StoredSnapshot { meta, state: rest.to_vec() })
+    let state_at = body.len() - rest.len();
+    file.truncate(file.len() - CRC_LEN);
+    file.drain(..state_at);
+    Ok(StoredSnapshot { meta, state: file })
 }

@@ -153,7 +153,8 @@ impl RaftSnapshotBuilder<RaftTypes> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<RaftTypes>, StorageError> {
         match self.machine.save(self.meta.clone(), self.state.clone()).await? {
             Saved::Durably => {
-                let snapshot = Box::new(Cursor::new(self.state.to_vec()));
+                // The last owner of the bytes: they move, they are not copied.
+                let snapshot = Box::new(Cursor::new(Vec::from(std::mem::take(&mut self.state))));
                 Ok(Snapshot { meta: self.meta.clone(), snapshot })
             }
             Saved::NotForLackOfSpace => {
