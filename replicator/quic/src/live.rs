@@ -40,12 +40,16 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// Greets if that is still to be done, and starts reading and writing.
+    /// Announces the connection, greets if that is still to be done, and starts reading and writing.
     pub(crate) fn start(shared: &Arc<Shared>, slot: &Arc<PeerSlot>, candidate: Candidate) -> Self {
         let limits = &shared.config.limits;
         let Candidate { connection, facts, control_send, control_recv, leftover } = candidate;
         let (outbound, queues) = Outbound::new(limits.streams, limits.queue_bytes_max);
         let outbound = Arc::new(outbound);
+        // Who hears of the connection can send at once, and hears of it before its first frame.
+        slot.set_current(Some(Current { connection: connection.clone(), outbound: Arc::clone(&outbound) }));
+        let peer = slot.peer();
+        shared.emit(QuicEvent::Up { region: peer.region.clone(), number: peer.number });
         let mut live = Self {
             facts,
             connection: connection.clone(),
@@ -54,12 +58,7 @@ impl Live {
             slot: Arc::clone(slot),
             shared: Arc::clone(shared),
         };
-        let writer = Writer {
-            connection: connection.clone(),
-            outbound: Arc::clone(&outbound),
-            slot: Arc::clone(slot),
-            shared: Arc::clone(shared),
-        };
+        let writer = Writer { connection, outbound, slot: Arc::clone(slot), shared: Arc::clone(shared) };
         let mut queues = queues.into_iter();
         if let Some(control) = queues.next() {
             live.tasks.spawn(writer.clone().run_control(control_send, control));
@@ -69,7 +68,6 @@ impl Live {
         }
         let control_inbound = Arc::new(Semaphore::new(CONTROL_INBOUND_BYTES_MAX as usize));
         live.read(control_recv, leftover, control_inbound, CONTROL_INBOUND_BYTES_MAX);
-        slot.set_current(Some(Current { connection, outbound }));
         live
     }
 

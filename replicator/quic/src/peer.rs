@@ -105,8 +105,6 @@ impl PeerTask {
         self.up_since = Instant::now();
         let peer = self.slot.peer();
         tracing::info!(region = %peer.region, address = %candidate.connection.remote_address(), "region connected");
-        // Up comes before the first frame can.
-        self.shared.emit(QuicEvent::Up { region: peer.region.clone(), number: peer.number });
         self.live = Some(Live::start(&self.shared, &self.slot, candidate));
     }
 

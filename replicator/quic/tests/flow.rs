@@ -1,4 +1,5 @@
 //! Order and bounds.
+#![allow(clippy::unwrap_used, reason = "a test ends where its preparation fails")]
 
 mod region;
 
@@ -34,78 +35,81 @@ async fn frames_of_each_group_arrive_in_order_in_both_directions() {
     }
 }
 
-/// Takes frames without letting go of their permits, until there are no more for now; gives back what it holds.
-async fn hold_frames(running: &mut region::Running, bound: u64) -> Vec<QuicEvent> {
-    let (mut held, mut bytes) = (Vec::new(), 0);
-    while bytes + 1_200 <= bound {
-        let event = running.next().await;
-        if let QuicEvent::Frame { .. } = event {
-            bytes += 1_132;
-            held.push(event);
-        }
-    }
-    held
-}
+/// What one of this test's entries takes from a bound.
+const COST: u64 = 1_004 + 128;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_owner_that_takes_nothing_stops_the_sender_within_bounds_and_answers_still_pass() {
-    let small = QuicLimits {
+fn small_bounds() -> QuicLimits {
+    QuicLimits {
         queue_bytes_max: 100_000,
         inbound_bytes_max: 50_000,
         stream_window_bytes: 40_000,
         connection_window_bytes: 60_000,
         send_window_bytes: 50_000,
         ..limits()
-    };
-    let (_a, mut ra, b, mut rb) = connected(small).await;
-    let (mut sent, mut full) = (0, false);
-    loop {
-        match ra.endpoint.send(&b.name, 3, entry(1, sent, 1_000)) {
-            Ok(Sent::Room) => (),
-            Ok(Sent::Full) => full = true,
-            Err(refused) => {
-                assert_eq!(refused.refusal, SendRefusal::Overflow);
-                if full && ra.endpoint.status()[0].queued_bytes >= 200_000 {
-                    break;
-                }
-                tokio::task::yield_now().await;
-                continue;
-            }
-        }
-        sent += 1;
     }
-    let mut held = hold_frames(&mut rb, 50_000).await;
-    assert!(ra.endpoint.status()[0].queued_bytes <= 201_200, "{:?}", ra.endpoint.status());
-    // All bulk data stands still; an acknowledgement goes through.
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_lets_nothing_go_stops_the_sender_and_answers_still_pass() {
+    let (_a, mut ra, b, mut rb) = connected(small_bounds()).await;
+    // Everything that queues, windows and buffers can hold is far below this.
+    let sent_max = 600;
+    let (mut sent, mut told_full) = (0, false);
+    // The receiver holds as many frames as its bound allows.
+    let mut held = Vec::new();
+    while (held.len() as u64 + 1) * COST <= 50_000 {
+        told_full |= push(&ra, &b.name, &mut sent);
+        if let Ok(event) = rb.events.try_recv() {
+            held.push(event);
+        }
+        tokio::task::yield_now().await;
+    }
+    // Now no bulk frame can be handed out; the queue fills up to its bound, and nothing else grows.
+    while ra.endpoint.status()[0].queued_bytes <= 100_000 {
+        told_full |= push(&ra, &b.name, &mut sent);
+        tokio::task::yield_now().await;
+    }
+    assert!(told_full && sent < sent_max, "{sent} frames were taken");
     let ack = RegionFrame::Ack { link: 1, position: Position::EARLIEST, credit_bytes: 1 };
-    let answered = loop {
-        match ra.endpoint.send(&b.name, 3, ack.clone()) {
-            Ok(_) => break true,
-            Err(_) if held.is_empty() => break false,
-            Err(_) => {
-                // The queue itself was full to the brim: let one entry go.
-                drop(held.remove(0));
-                held.push(rb.next().await);
-            }
-        }
-    };
-    assert!(answered);
-    let mut next = held.len() as i64;
-    let mut got_ack = false;
+    ra.endpoint.send(&b.name, 3, ack.clone()).unwrap();
+    assert_eq!(rb.until_frame().await, ack, "an answer waits for no bulk frame");
+    // Once the owner lets go, everything arrives and the sender is told.
+    let taken = held.len() as i64;
     held.clear();
-    let mut seen = 0;
-    while next + seen < sent || !got_ack {
-        match rb.until_frame().await {
-            RegionFrame::Entry { .. } => seen += 1,
-            frame => {
-                assert_eq!(frame, ack);
-                got_ack = true;
-            }
-        }
-        if next + seen > sent {
-            next -= 1;
-        }
+    for number in taken..sent {
+        assert_eq!(rb.until_frame().await, entry(1, number, 1_000));
     }
     ra.until(|event| matches!(event, QuicEvent::Writable { .. }).then_some(())).await;
     assert_eq!(ra.endpoint.send(&b.name, 3, entry(1, sent, 1_000)), Ok(Sent::Room));
+}
+
+/// Sends the next entry unless it is refused; answers whether the queue is full.
+fn push(from: &region::Running, to: &base::RegionName, sent: &mut i64) -> bool {
+    match from.endpoint.send(to, 3, entry(1, *sent, 1_000)) {
+        Ok(outcome) => {
+            *sent += 1;
+            outcome == Sent::Full
+        }
+        Err(refused) => {
+            assert_eq!(refused.refusal, SendRefusal::Overflow);
+            true
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_larger_than_the_inbound_bound_passes_alone() {
+    let (_a, ra, b, mut rb) = connected(small_bounds()).await;
+    ra.endpoint.send(&b.name, 3, entry(1, 0, 300_000)).unwrap();
+    assert_eq!(rb.until_frame().await, entry(1, 0, 300_000));
+}
+
+#[tokio::test]
+async fn a_frame_above_the_limit_ends_the_connection_with_the_reason() {
+    let (_a, mut ra, b, mut rb) = connected(QuicLimits { frame_bytes_max: 10_000, ..limits() }).await;
+    ra.endpoint.send(&b.name, 3, entry(1, 0, 20_000)).unwrap();
+    let reason = rb.until_down().await;
+    assert!(reason.contains("more than the 10000 allowed"), "{reason}");
+    assert!(ra.until_down().await.contains("more than the 10000 allowed"));
+    ra.until_up().await;
 }

@@ -1,4 +1,5 @@
 //! Who may connect: both sides prove themselves, and a refusal says what is wrong and how to mend it.
+#![allow(clippy::unwrap_used, reason = "a test ends where its preparation fails")]
 
 mod region;
 
@@ -21,7 +22,8 @@ async fn regions_that_trust_each_other_exchange_frames_both_ways() {
 async fn a_fingerprint_of_the_ca_is_as_good_as_its_pem() {
     let (mut a, mut b) = (Region::new("eu", 1), Region::new("us", 2));
     let (mut ra, mut rb) = (a.start(limits()), b.start(limits()));
-    let by_fingerprint = |r: &Region, peer: Peer| Peer { trust: Trust::parse(&r.identity.fingerprint()).unwrap(), ..peer };
+    let by_fingerprint =
+        |r: &Region, peer: Peer| Peer { trust: Trust::parse(&r.identity.fingerprint()).unwrap(), ..peer };
     rb.endpoint.set_peers(vec![by_fingerprint(&a, a.as_peer(None))]);
     ra.endpoint.set_peers(vec![by_fingerprint(&b, b.as_peer(Some(rb.address())))]);
     ra.until_up().await;

@@ -153,6 +153,7 @@ pub(crate) fn entry(link: u64, number: i64, bytes: usize) -> RegionFrame {
 pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
     open: Arc<AtomicBool>,
+    answers: Arc<AtomicBool>,
     _task: JoinSet<()>,
 }
 
@@ -163,7 +164,8 @@ impl Relay {
         back.connect(target).await.unwrap();
         let address = front.local_addr().unwrap();
         let open = Arc::new(AtomicBool::new(true));
-        let is_open = Arc::clone(&open);
+        let answers = Arc::new(AtomicBool::new(true));
+        let (is_open, has_answers) = (Arc::clone(&open), Arc::clone(&answers));
         let mut task = JoinSet::new();
         task.spawn(async move {
             let mut client: Option<SocketAddr> = None;
@@ -177,14 +179,20 @@ impl Relay {
                         }
                     }
                     Ok(n) = back.recv(&mut here) => {
-                        if let Some(client) = client.filter(|_| is_open.load(Ordering::Relaxed)) {
+                        let passes = is_open.load(Ordering::Relaxed) && has_answers.load(Ordering::Relaxed);
+                        if let Some(client) = client.filter(|_| passes) {
                             let _ = front.send_to(&here[..n], client).await;
                         }
                     }
                 }
             }
         });
-        Self { address, open, _task: task }
+        Self { address, open, answers, _task: task }
+    }
+
+    /// From now on the target's answers are lost.
+    pub(crate) fn drop_answers(&self) {
+        self.answers.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn set_open(&self, open: bool) {
