@@ -58,7 +58,8 @@ pub enum DiskOp {
     Append { id: AppendId, record: Record },
     /// Read `len` bytes of a file; fewer come back at the end of what is written.
     Read { id: ReadId, file: FileId, offset: u64, len: u32 },
-    /// The bookie needs nothing of this file any more: give its space back, after everything appended before is durable.
+    /// The bookie needs nothing of this file any more, whatever becomes of appends on their way: give its space back. It may
+    /// overtake appends.
     Free { file: FileId },
 }
 

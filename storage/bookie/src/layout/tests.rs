@@ -303,6 +303,17 @@ fn a_group_forged_inside_an_entry_is_not_believed() {
 }
 
 #[test]
+fn neighbours_that_do_not_follow_each_other_are_a_loss() {
+    let mut written = write(&[vec![(1, 10)], vec![(1, 10)], vec![(1, 10)]], OPTIONS);
+    let file = written.disk.files.get_mut(&FileId(1)).unwrap();
+    let (mut header, _) = group::GroupHeader::decode(&file[4096..]).unwrap();
+    header.prev_crc ^= 1;
+    file[4096..4096 + GROUP_HEADER_BYTES].copy_from_slice(&header.encode().0);
+    let recovery = recover_files(&written.disk.files, OPTIONS);
+    assert_eq!(recovery.log.lost.len(), 1, "something else was written between them");
+}
+
+#[test]
 fn a_log_of_an_unknown_format_is_refused() {
     let mut written = write(&[vec![(1, 10)]], OPTIONS);
     let file = written.disk.files.get_mut(&FileId(1)).unwrap();

@@ -1,6 +1,6 @@
 //! Turns records into groups: what to write where. The real device and the simulated one both execute its plans.
 //!
-//! **What**  [`GroupWriter::push`] and [`GroupWriter::free`] queue work in order; [`GroupWriter::next_write`] takes as much of
+//! **What**  [`GroupWriter::push`] and [`GroupWriter::free`] queue work; [`GroupWriter::next_write`] takes as much of
 //! it as fits into one group and says where its bytes go. The device writes them, calls fdatasync, and only then asks for
 //! the next plan.
 //!
@@ -13,12 +13,13 @@
 //! - I4  a file is sealed only when the next one is at hand, and names it: a missing successor is noticed.
 //! - I5  file ids only grow; each file begins with the list of all files in use, so a missing one is noticed.
 //! - I6  a plan covers at most `group_bytes_max` bytes of records, or one record.
+//! - I7  freeing a file needs no new file: every file keeps [`CONTROL_BYTES`] for it.
 //!
 //! **Not here**  files, syncing, when to write (the device); what a record means (`Bookie`).
 //!
 //! **Tests**  `layout/tests`.
 
-use super::group::{GROUP_HEADER_BYTES, GroupHeader, group_footprint};
+use super::group::{GROUP_ALIGN, GROUP_HEADER_BYTES, GroupHeader, group_footprint};
 use super::index::{FOOTER_BYTES_PER_RECORD, FileIndex};
 use super::record::{self, RECORD_HEADER_BYTES, RecordView};
 use super::{FooterRef, LayoutOptions};
@@ -28,6 +29,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Bodies up to this size are copied next to their headers; larger ones are written from where they are.
 const COPY_BODY_BYTES_MAX: usize = 4096;
+
+/// Kept free in every file for groups that only free files.
+const CONTROL_BYTES: u64 = 2 * GROUP_ALIGN;
+/// So many frees fit one block.
+const FREES_PER_GROUP_MAX: usize = 64;
 
 /// One write of consecutive bytes, followed by one fdatasync.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,12 +70,6 @@ pub enum NextWrite {
     Write(WritePlan),
 }
 
-#[derive(Debug)]
-enum Work {
-    Append(AppendId, Record),
-    Free(FileId),
-}
-
 /// The file that is being written.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
@@ -86,7 +86,9 @@ pub(crate) struct OpenFile {
 #[derive(Debug)]
 pub struct GroupWriter {
     options: LayoutOptions,
-    queue: VecDeque<Work>,
+    queue: VecDeque<(AppendId, Record)>,
+    /// Files to give back; they overtake appends.
+    frees: VecDeque<FileId>,
     /// Asked for by [`GroupWriter::close`]: an empty group, to prove that the last one was complete.
     closing: bool,
     current: Option<OpenFile>,
@@ -113,6 +115,7 @@ impl GroupWriter {
         Self {
             options,
             queue: VecDeque::new(),
+            frees: VecDeque::new(),
             closing: false,
             current: resume.current,
             next: None,
@@ -130,13 +133,14 @@ impl GroupWriter {
     pub fn push(&mut self, id: AppendId, record: Record) {
         let room = self.options.record_bytes_max();
         assert!(record.len() as u64 <= room, "GroupWriter I3: a record of {} bytes fits {room}", record.len());
-        self.queue.push_back(Work::Append(id, record));
+        self.queue.push_back((id, record));
     }
 
-    /// Queues giving back a file; it comes back in [`WritePlan::freed`]. Ignored when the file is not sealed and in use.
+    /// Queues giving back a file; it comes back in [`WritePlan::freed`]. It overtakes queued appends, so that a full disk can
+    /// come back. Ignored when the file is not sealed and in use, or asked for already.
     pub fn free(&mut self, file: FileId) {
-        if self.sealed.contains_key(&file) {
-            self.queue.push_back(Work::Free(file));
+        if self.sealed.contains_key(&file) && !self.frees.contains(&file) {
+            self.frees.push_back(file);
         }
     }
 
@@ -166,75 +170,72 @@ impl GroupWriter {
 
     /// Takes what fits into one group. The plan must be durable before the next call (I1).
     pub fn next_write(&mut self) -> NextWrite {
-        if self.queue.is_empty() && !(self.closing && self.current.is_some()) {
+        if self.queue.is_empty() && self.frees.is_empty() && !(self.closing && self.current.is_some()) {
             return NextWrite::Idle;
         }
-        if self.current.is_none() {
-            let Some((file, nonce)) = self.next.take() else {
-                return NextWrite::NeedFile;
-            };
+        self.open_next_file();
+        let Some(open) = &self.current else {
+            return NextWrite::NeedFile;
+        };
+        let control = self.control_len(open);
+        let (count, fits) = (self.fitting(open), open.fits(control, 0, CONTROL_BYTES));
+        let fits_reserve = open.fits(control, 0, 0);
+        if count > 0 || (self.queue.is_empty() && fits) {
+            return NextWrite::Write(self.group(count));
+        }
+        if let Some((next, _)) = self.next {
+            return NextWrite::Write(self.seal(next));
+        }
+        // Without a next file only freeing one can bring one: that must never wait for space (I7).
+        let control_only = !self.frees.is_empty() || self.queue.is_empty();
+        if control_only && fits_reserve { NextWrite::Write(self.group(0)) } else { NextWrite::NeedFile }
+    }
+
+    fn open_next_file(&mut self) {
+        if self.current.is_none()
+            && let Some((file, nonce)) = self.next.take()
+        {
             let file_bytes = self.options.file_bytes;
             self.current = Some(OpenFile { file, nonce, file_bytes, offset: 0, index: FileIndex::default() });
         }
-        let Some(count) = self.fitting() else {
-            let Some((next, _)) = self.next else {
-                return NextWrite::NeedFile;
-            };
-            return NextWrite::Write(self.seal(next));
-        };
-        if count == 0 {
-            self.closing = false;
-        }
-        NextWrite::Write(self.group(count))
     }
 
-    /// How many items of the queue fit the next group; `None` when the file has no room for any.
-    fn fitting(&self) -> Option<usize> {
-        let open = self.current.as_ref()?;
-        let mut records_len = if open.offset == 0 { self.files_record_len() } else { 0 };
-        if records_len == 0 && self.queue.is_empty() && open.room() < group_footprint(0) {
-            return None;
-        }
-        let (fresh, first) = (open.offset == 0, records_len);
-        for (count, work) in self.queue.iter().enumerate() {
-            let len = match work {
-                Work::Append(_, record) => record.len() as u64,
-                Work::Free(_) => RECORD_HEADER_BYTES as u64,
-            };
-            let footer = open.index.encoded_len() + (count + 1) * FOOTER_BYTES_PER_RECORD;
-            let fits = open.offset + group_footprint(records_len + len) + footer_footprint(footer) <= open.file_bytes;
-            let within = records_len == first || records_len + len <= self.options.group_bytes_max;
+    /// Bytes of the records that lead the next group: the list of files at the beginning of a file, and frees.
+    fn control_len(&self, open: &OpenFile) -> u64 {
+        let list = if open.offset == 0 { FilesList::encoded_len(self.sealed.len()) + RECORD_HEADER_BYTES } else { 0 };
+        (list + self.frees.len().min(FREES_PER_GROUP_MAX) * RECORD_HEADER_BYTES) as u64
+    }
+
+    /// How many appends of the queue fit the next group.
+    fn fitting(&self, open: &OpenFile) -> usize {
+        let control = self.control_len(open);
+        let mut records_len = control;
+        for (count, (_, record)) in self.queue.iter().enumerate() {
+            records_len += record.len() as u64;
+            let fits = open.fits(records_len, count + 1, CONTROL_BYTES);
+            assert!(fits || open.offset > 0 || count > 0, "GroupWriter I3: an empty file has room for any record");
+            let within = count == 0 || records_len - control <= self.options.group_bytes_max;
             if !fits || !within {
-                assert!(fits || !fresh || count > 0, "GroupWriter I3: an empty file has room for any record");
-                return (count > 0).then_some(count);
+                return count;
             }
-            records_len += len;
         }
-        Some(self.queue.len())
-    }
-
-    fn files_record_len(&self) -> u64 {
-        (RECORD_HEADER_BYTES + FilesList::encoded_len(self.sealed.len())) as u64
+        self.queue.len()
     }
 
     fn group(&mut self, count: usize) -> WritePlan {
         let mut records = Vec::with_capacity(count + 1);
-        let mut freed = Vec::new();
         if self.current.as_ref().is_some_and(|open| open.offset == 0) {
             let list = FilesList { file_bytes: self.options.file_bytes, sealed: self.sealed.clone() };
             records.push((None, record::files_record(list.encode())));
         }
-        for work in self.queue.drain(..count) {
-            match work {
-                Work::Append(id, record) => records.push((Some(id), record)),
-                Work::Free(file) => {
-                    if self.sealed.remove(&file).is_some() {
-                        records.push((None, record::freed_record(file)));
-                        freed.push(file);
-                    }
-                }
-            }
+        let frees = self.frees.len().min(FREES_PER_GROUP_MAX);
+        let freed: Vec<FileId> = self.frees.drain(..frees).collect();
+        for &file in &freed {
+            self.sealed.remove(&file);
+            records.push((None, record::freed_record(file)));
         }
+        records.extend(self.queue.drain(..count).map(|(id, record)| (Some(id), record)));
+        self.closing &= !self.queue.is_empty() || !self.frees.is_empty();
         let mut plan = self.lay_out(records);
         plan.freed = freed;
         plan
@@ -293,9 +294,16 @@ impl GroupWriter {
 }
 
 impl OpenFile {
-    /// Bytes left for groups, the footer's place kept free.
+    /// Bytes left for groups, the places of footer and frees kept.
     fn room(&self) -> u64 {
-        self.file_bytes.saturating_sub(self.offset + footer_footprint(self.index.encoded_len()))
+        let footer = footer_footprint(self.index.encoded_len());
+        self.file_bytes.saturating_sub(self.offset + footer + CONTROL_BYTES)
+    }
+
+    /// Whether a group with these bytes of records, `appends` of them new to the index, fits and leaves `kept` bytes.
+    fn fits(&self, records_len: u64, appends: usize, kept: u64) -> bool {
+        let footer = footer_footprint(self.index.encoded_len() + appends * FOOTER_BYTES_PER_RECORD);
+        self.offset + group_footprint(records_len) + footer + kept <= self.file_bytes
     }
 }
 

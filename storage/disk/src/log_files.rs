@@ -1,0 +1,176 @@
+//! The directory: names, creation, recycling, and reading a file for recovery.
+//!
+//! | name | what it is |
+//! |---|---|
+//! | `log-<id>` | a file of the log |
+//! | `free-<id>` | a freed file, content of no meaning, kept for reuse |
+//! | `new-<id>` | a file being prepared; a leftover after a crash |
+
+use bookie::disk::{DiskReadError, FileId};
+use bookie::layout::LogBytes;
+use bytes::{Bytes, BytesMut};
+use rustix::fs::{FallocateFlags, fallocate};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Zeros are written, and synced, in steps of this many bytes, so that the writer's own syncs stay short.
+const FILL_STEP_BYTES: usize = 1 << 20;
+
+/// The files found in a directory.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    pub(crate) log: BTreeMap<FileId, PathBuf>,
+    pub(crate) free: BTreeMap<FileId, PathBuf>,
+    pub(crate) unfinished: Vec<PathBuf>,
+}
+
+/// A directory of log files.
+#[derive(Clone, Debug)]
+pub(crate) struct LogFiles {
+    dir: PathBuf,
+    file_bytes: u64,
+}
+
+impl LogFiles {
+    pub(crate) fn new(dir: &Path, file_bytes: u64) -> Self {
+        Self { dir: dir.to_path_buf(), file_bytes }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn log_path(&self, file: FileId) -> PathBuf {
+        self.dir.join(format!("log-{:010}", file.0))
+    }
+
+    fn free_path(&self, file: FileId) -> PathBuf {
+        self.dir.join(format!("free-{:010}", file.0))
+    }
+
+    pub(crate) fn list(&self) -> io::Result<Listing> {
+        let mut listing = Listing::default();
+        for item in std::fs::read_dir(&self.dir)? {
+            let path = item?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let id = |prefix: &str| name.strip_prefix(prefix).and_then(|id| id.parse().ok()).map(FileId);
+            if let Some(file) = id("log-") {
+                listing.log.insert(file, path);
+            } else if let Some(file) = id("free-") {
+                listing.free.insert(file, path);
+            } else if name.starts_with("new-") {
+                listing.unfinished.push(path);
+            }
+        }
+        Ok(listing)
+    }
+
+    pub(crate) fn open(path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).open(path)
+    }
+
+    /// Makes `log-<file>` out of nothing: allocated, filled with zeros while `fill` says so (a file whose blocks were all
+    /// written once is much cheaper to sync), durable under its name before this returns.
+    ///
+    /// # Errors
+    /// `StorageFull` when the volume has no room: nothing is left behind then.
+    pub(crate) fn create(&self, file: FileId, fill: impl Fn() -> bool) -> io::Result<File> {
+        let path = self.dir.join(format!("new-{:010}", file.0));
+        let made = self.fill(&path, fill).and_then(|made| {
+            std::fs::rename(&path, self.log_path(file))?;
+            self.sync_dir()?;
+            Ok(made)
+        });
+        if made.is_err() {
+            // Best effort: at the next start it is removed as unfinished.
+            let _ = std::fs::remove_file(&path);
+        }
+        made
+    }
+
+    fn fill(&self, path: &Path, fill: impl Fn() -> bool) -> io::Result<File> {
+        let made = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        let allocated = match fallocate(&made, FallocateFlags::empty(), 0, self.file_bytes) {
+            Ok(()) => true,
+            Err(rustix::io::Errno::OPNOTSUPP) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let zeros = vec![0; FILL_STEP_BYTES];
+        let mut at = 0;
+        while at < self.file_bytes && (fill() || !allocated) {
+            let step = usize::try_from(self.file_bytes - at).map_or(FILL_STEP_BYTES, |rest| rest.min(FILL_STEP_BYTES));
+            made.write_all_at(&zeros[..step], at)?;
+            made.sync_data()?;
+            at += step as u64;
+        }
+        made.sync_all()?;
+        Ok(made)
+    }
+
+    /// Makes `log-<file>` out of a freed file; `None` when that file has another size (it is deleted then).
+    pub(crate) fn reuse(&self, freed: FileId, file: FileId) -> io::Result<Option<File>> {
+        let path = self.free_path(freed);
+        let opened = Self::open(&path)?;
+        if opened.metadata()?.len() != self.file_bytes {
+            std::fs::remove_file(&path)?;
+            return Ok(None);
+        }
+        std::fs::rename(&path, self.log_path(file))?;
+        self.sync_dir()?;
+        Ok(Some(opened))
+    }
+
+    /// Takes a file out of the log. A crash may undo it: the log's own list of files decides.
+    pub(crate) fn set_free(&self, file: FileId) -> io::Result<()> {
+        std::fs::rename(self.log_path(file), self.free_path(file))
+    }
+
+    pub(crate) fn delete_free(&self, file: FileId) -> io::Result<()> {
+        std::fs::remove_file(self.free_path(file))
+    }
+
+    pub(crate) fn sync_dir(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
+    }
+
+    /// Free and total bytes of the volume.
+    pub(crate) fn volume(&self) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::statvfs(&self.dir)?;
+        Ok((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
+    }
+}
+
+/// A log file as recovery reads it.
+pub(crate) struct FileBytes {
+    pub(crate) file: File,
+    pub(crate) size: u64,
+}
+
+impl LogBytes for FileBytes {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, DiskReadError> {
+        read_block(&self.file, offset, len).map_err(|_| DiskReadError::Unreadable)
+    }
+}
+
+/// Reads `len` bytes at `offset`; fewer only at the end of the file.
+pub(crate) fn read_block(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
+    let mut block = BytesMut::zeroed(len);
+    let mut filled = 0;
+    while filled < len {
+        match file.read_at(&mut block[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) => return Err(error),
+        }
+    }
+    block.truncate(filled);
+    Ok(block.freeze())
+}
