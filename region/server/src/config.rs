@@ -1,0 +1,144 @@
+//! What a server is told (interface.md §1).
+
+use auth::{Authenticator, Providers, TlsLogin, TokenKey, TokenVerifier, TokenVerifierConfig};
+use base::{RegionId, RegionName};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use tenancy::Authorization;
+
+/// Who may connect and do what.
+#[derive(Clone, Debug, Default)]
+pub struct AuthConfig {
+    pub authentication_enabled: bool,
+    pub authorization_enabled: bool,
+    pub super_user_roles: BTreeSet<String>,
+    pub anonymous_user_role: Option<String>,
+    /// Keys that verify tokens.
+    pub token_keys: Vec<TokenKey>,
+    pub token_auth_claim: Option<String>,
+    pub token_audience_claim: Option<String>,
+    pub token_audience: Option<String>,
+    /// Content of an htpasswd file.
+    pub basic_users: Option<String>,
+}
+
+/// Everything that a server needs to start.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    pub data: PathBuf,
+    pub region: RegionName,
+    /// `None`: derived from the region's name at the first start, and kept.
+    pub region_number: Option<RegionId>,
+    pub bind: IpAddr,
+    /// Name or address that clients are told; the bind address when `None`.
+    pub advertised: Option<String>,
+    pub pulsar_port: u16,
+    pub http_port: u16,
+    pub quic_port: u16,
+    /// Listen on other addresses than loopback although nobody is asked who they are.
+    pub insecure: bool,
+    /// Tenant `public` and its like at the first start.
+    pub create_defaults: bool,
+    pub auth: AuthConfig,
+    pub message_bytes_max: u32,
+    /// Credentials are looked at this often, seconds.
+    pub auth_check_s: u64,
+    pub keep_alive_s: u64,
+}
+
+/// A setting that cannot be used: which one, why, what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting}: {rule}")]
+pub struct ConfigError {
+    pub setting: String,
+    pub rule: String,
+}
+
+impl ConfigError {
+    pub fn new(setting: &str, rule: impl Into<String>) -> Self {
+        Self { setting: setting.to_owned(), rule: rule.into() }
+    }
+}
+
+impl ServerConfig {
+    /// The embedded defaults.
+    pub fn standalone(data: PathBuf, region: RegionName) -> Self {
+        Self {
+            data,
+            region,
+            region_number: None,
+            bind: IpAddr::from([127, 0, 0, 1]),
+            advertised: None,
+            pulsar_port: 6650,
+            http_port: 8080,
+            quic_port: 6660,
+            insecure: false,
+            create_defaults: true,
+            auth: AuthConfig::default(),
+            message_bytes_max: 5 * 1024 * 1024,
+            auth_check_s: 60,
+            keep_alive_s: 30,
+        }
+    }
+
+    /// Checks what the settings say together.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if !self.bind.is_loopback() && !self.auth.authentication_enabled && !self.insecure {
+            let rule = format!(
+                "{} is not a loopback address and authentication is off: anybody who reaches it could do anything. \
+                 Set authenticationEnabled, or pass --insecure if that is meant",
+                self.bind
+            );
+            return Err(ConfigError::new("--bind", rule));
+        }
+        if self.auth.authorization_enabled && !self.auth.authentication_enabled {
+            let rule = "authorization needs to know who is asking: set authenticationEnabled as well";
+            return Err(ConfigError::new("authorizationEnabled", rule));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn authenticator(&self) -> Result<Authenticator, ConfigError> {
+        if !self.auth.authentication_enabled {
+            return Ok(Authenticator::Off);
+        }
+        let auth = &self.auth;
+        let token = if auth.token_keys.is_empty() {
+            None
+        } else {
+            let mut config = TokenVerifierConfig::new(auth.token_keys.clone());
+            if let Some(claim) = &auth.token_auth_claim {
+                config.claim.clone_from(claim);
+            }
+            config.audience_claim.clone_from(&auth.token_audience_claim);
+            config.audience.clone_from(&auth.token_audience);
+            let verifier = TokenVerifier::new(config);
+            Some(verifier.map_err(|error| ConfigError::new("tokenSecretKey/tokenPublicKey", error.to_string()))?)
+        };
+        let basic = match &auth.basic_users {
+            Some(text) => {
+                let users = auth::BasicUsers::parse(text);
+                Some(users.map_err(|error| ConfigError::new("basicAuthConf", error.to_string()))?)
+            }
+            None => None,
+        };
+        let anonymous_role = auth.anonymous_user_role.clone();
+        if token.is_none() && basic.is_none() && anonymous_role.is_none() {
+            let rule = "authentication is on but no way to log in is configured: set tokenSecretKey or tokenPublicKey";
+            return Err(ConfigError::new("authenticationEnabled", rule));
+        }
+        Ok(Authenticator::On(Providers { token, basic, tls: TlsLogin::NotOffered, anonymous_role }))
+    }
+
+    pub(crate) fn authorization(&self) -> Authorization {
+        if self.auth.authorization_enabled {
+            Authorization::Enforced { super_users: self.auth.super_user_roles.clone() }
+        } else {
+            Authorization::Off
+        }
+    }
+}

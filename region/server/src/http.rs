@@ -1,0 +1,81 @@
+//! The HTTP listener: every request becomes plain data for the admin API.
+
+use crate::shard::{NodeHandle, ShardInput};
+use admin::{HttpRequest, HttpResponse, Method};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::Response;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+/// Largest request body, in bytes (security.md C6).
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// Longest that an answer may take.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// Serves until the listener fails.
+pub(crate) async fn serve(listener: TcpListener, node: NodeHandle) {
+    let app = Router::new().fallback(handle).with_state(node);
+    if let Err(error) = axum::serve(listener, app).await {
+        tracing::error!("the HTTP listener ended: {error}");
+    }
+}
+
+async fn handle(State(node): State<NodeHandle>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let Some(method) = method_of(&parts.method) else {
+        return plain(StatusCode::METHOD_NOT_ALLOWED, "use GET, PUT, POST or DELETE");
+    };
+    let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
+        return plain(StatusCode::PAYLOAD_TOO_LARGE, "a request body has at most 1 MiB");
+    };
+    let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let request = HttpRequest {
+        method,
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        authorization: authorization.map(str::to_owned),
+        tls_common_name: None,
+        body,
+    };
+    let (reply, answer) = oneshot::channel();
+    if node.send(ShardInput::Http { request, reply }).await.is_err() {
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping");
+    }
+    match tokio::time::timeout(ANSWER_MAX, answer).await {
+        Ok(Ok(response)) => render(response),
+        Ok(Err(_)) => plain(StatusCode::SERVICE_UNAVAILABLE, "the request was dropped; try again"),
+        Err(_) => plain(StatusCode::GATEWAY_TIMEOUT, "no answer within 30 s; the outcome is unknown"),
+    }
+}
+
+fn method_of(method: &axum::http::Method) -> Option<Method> {
+    match method.as_str() {
+        "GET" | "HEAD" => Some(Method::Get),
+        "PUT" => Some(Method::Put),
+        "POST" => Some(Method::Post),
+        "DELETE" => Some(Method::Delete),
+        _ => None,
+    }
+}
+
+fn plain(status: StatusCode, reason: &str) -> Response {
+    let body = serde_json::json!({ "reason": reason }).to_string();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
+}
+
+fn render(answer: HttpResponse) -> Response {
+    let mut response = Response::builder().status(answer.status).header(header::CONTENT_TYPE, answer.content_type);
+    for (name, value) in &answer.headers {
+        response = response.header(name, value);
+    }
+    response
+        .body(Body::from(answer.body))
+        .unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR, "the answer holds a header that HTTP cannot carry"))
+}

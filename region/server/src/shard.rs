@@ -1,0 +1,258 @@
+//! The node thread: takes inputs, runs the machines, executes what they want.
+//!
+//! **What**  One thread owns the [`Node`]. Others reach it through [`NodeHandle`]; what the node wants is handed on without
+//! waiting: the log device and the outlets take it at once, metadata requests and HTTP answers go to their own tasks.
+
+use crate::clock::Clock;
+use crate::geo::GeoHandle;
+use crate::outlet::Outlet;
+use crate::task;
+use admin::{HttpId, HttpRequest, HttpResponse};
+use base::{FixedMap, RegionName};
+use bookie::disk::DiskEvent;
+use broker::io::{ConnId, ConnInfo, Outgoing};
+use disk::LogDevice;
+use meta::MetaHandle;
+use meta_api::{MetaEvent, MetaResponse};
+use node::{Input, Node, Output};
+use quic::FramePermit;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use wire::frame::RawFrame;
+use wire::region::RegionFrame;
+
+/// Inputs that may wait for the node; each connection has at most a few of them at a time.
+const INPUTS_MAX: usize = 4096;
+/// Inputs handled before effects are flushed to sockets.
+const BATCH_MAX: usize = 512;
+
+/// What other threads tell the node thread.
+#[derive(Debug)]
+pub(crate) enum ShardInput {
+    ConnOpened { conn: ConnId, info: ConnInfo, outlet: Arc<Outlet> },
+    Frames { conn: ConnId, frames: Vec<RawFrame> },
+    Garbage { conn: ConnId, reason: String },
+    ConnClosed { conn: ConnId },
+    Written { conn: ConnId, bytes: u64 },
+    Disk(DiskEvent),
+    Meta { id: base::RequestId, response: MetaResponse },
+    MetaEvents(Vec<MetaEvent>),
+    RegionUp { region: RegionName },
+    RegionDown { region: RegionName, reason: String },
+    Region { from: RegionName, frame: RegionFrame, permit: FramePermit },
+    Http { request: HttpRequest, reply: oneshot::Sender<HttpResponse> },
+    Shutdown,
+}
+
+/// The way to the node thread.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeHandle {
+    inputs: mpsc::Sender<ShardInput>,
+}
+
+/// The node thread has ended.
+#[derive(Debug)]
+pub(crate) struct NodeGone;
+
+impl NodeHandle {
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<ShardInput>) {
+        let (inputs, receiver) = mpsc::channel(INPUTS_MAX);
+        (Self { inputs }, receiver)
+    }
+
+    /// Waits for room: this is how the node's load slows its sources down.
+    pub(crate) async fn send(&self, input: ShardInput) -> Result<(), NodeGone> {
+        self.inputs.send(input).await.map_err(|_| NodeGone)
+    }
+
+    /// For threads outside of a runtime.
+    pub(crate) fn send_blocking(&self, input: ShardInput) {
+        // An error means that the process is ending.
+        let _ = self.inputs.blocking_send(input);
+    }
+}
+
+/// What the node thread needs to execute effects.
+pub(crate) struct Executors {
+    pub clock: Clock,
+    pub device: LogDevice,
+    pub meta: MetaHandle,
+    pub geo: GeoHandle,
+    pub pool: Handle,
+    pub node: NodeHandle,
+}
+
+/// The node and its surroundings.
+pub(crate) struct Shard {
+    node: Node,
+    executors: Executors,
+    outlets: FixedMap<ConnId, Arc<Outlet>>,
+    replies: FixedMap<HttpId, oneshot::Sender<HttpResponse>>,
+    http_ids: u64,
+    outputs: Vec<Output>,
+    /// Bytes for sockets of the batch being handled, by connection.
+    sends: FixedMap<ConnId, Vec<Outgoing>>,
+    touched: Vec<ConnId>,
+    stopping: bool,
+}
+
+impl Shard {
+    pub(crate) fn new(node: Node, executors: Executors, first: Vec<Output>) -> Self {
+        Self {
+            node,
+            executors,
+            outlets: FixedMap::default(),
+            replies: FixedMap::default(),
+            http_ids: 0,
+            outputs: first,
+            sends: FixedMap::default(),
+            touched: Vec::new(),
+            stopping: false,
+        }
+    }
+
+    /// Runs until a shutdown is complete.
+    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<ShardInput>) -> LogDevice {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        self.execute();
+        loop {
+            let deadline = self.node.next_deadline();
+            let timer = deadline.map(|at| self.executors.clock.instant(at));
+            tokio::select! {
+                biased;
+                count = inputs.recv_many(&mut batch, BATCH_MAX) => {
+                    if count == 0 {
+                        return self.executors.device;
+                    }
+                }
+                () = sleep_until(timer) => (),
+            }
+            for input in batch.drain(..) {
+                self.take(input);
+            }
+            let now = self.executors.clock.now();
+            if self.node.next_deadline().is_some_and(|at| at <= now.mono) {
+                self.node.on_deadline(now, &mut self.outputs);
+            }
+            self.execute();
+            if self.stopping && self.node.is_idle() {
+                return self.executors.device;
+            }
+        }
+    }
+
+    fn take(&mut self, input: ShardInput) {
+        let now = self.executors.clock.now();
+        let input = match input {
+            ShardInput::ConnOpened { conn, info, outlet } => {
+                self.outlets.insert(conn, outlet);
+                Input::ConnOpened { conn, info }
+            }
+            ShardInput::Frames { conn, frames } => {
+                for frame in frames {
+                    self.node.handle(now, Input::Frame { conn, frame }, &mut self.outputs);
+                }
+                return;
+            }
+            ShardInput::Garbage { conn, reason } => Input::Garbage { conn, reason },
+            ShardInput::ConnClosed { conn } => {
+                self.outlets.remove(&conn);
+                Input::ConnClosed { conn }
+            }
+            ShardInput::Written { conn, bytes } => Input::Written { conn, bytes },
+            ShardInput::Disk(event) => Input::Disk(event),
+            ShardInput::Meta { id, response } => Input::Meta { id, response },
+            ShardInput::MetaEvents(events) => Input::MetaEvents(events),
+            ShardInput::RegionUp { region } => Input::RegionUp { region },
+            ShardInput::RegionDown { region, reason } => Input::RegionDown { region, reason },
+            // The permit goes when the frame has been taken in: what it holds is then bounded by the link's credit.
+            ShardInput::Region { from, frame, permit: _permit } => Input::Region { from, frame },
+            ShardInput::Http { request, reply } => {
+                self.http_ids += 1;
+                let id = HttpId(self.http_ids);
+                self.replies.insert(id, reply);
+                Input::Http { id, request }
+            }
+            ShardInput::Shutdown => {
+                self.stopping = true;
+                self.node.begin_shutdown(now, &mut self.outputs);
+                return;
+            }
+        };
+        self.node.handle(now, input, &mut self.outputs);
+    }
+
+    /// Executes everything that the node wants, then flushes the sockets.
+    fn execute(&mut self) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for output in outputs.drain(..) {
+            self.execute_one(output);
+        }
+        self.outputs = outputs;
+        for conn in self.touched.drain(..) {
+            if let (Some(items), Some(outlet)) = (self.sends.get_mut(&conn), self.outlets.get(&conn)) {
+                outlet.push_all(items.drain(..));
+            }
+            self.sends.remove(&conn);
+        }
+    }
+
+    fn execute_one(&mut self, output: Output) {
+        match output {
+            Output::Send { conn, bytes } => {
+                let items = self.sends.entry(conn).or_default();
+                if items.is_empty() {
+                    self.touched.push(conn);
+                }
+                items.push(bytes);
+            }
+            Output::Authenticated { conn } => self.with_outlet(conn, Outlet::set_authenticated),
+            Output::Close { conn, reason } => {
+                tracing::debug!(conn = conn.0, "closing connection: {reason}");
+                self.flush(conn);
+                self.with_outlet(conn, Outlet::close);
+            }
+            Output::PauseReads { conn } => self.with_outlet(conn, Outlet::pause),
+            Output::ResumeReads { conn } => self.with_outlet(conn, Outlet::resume),
+            Output::Disk(op) => self.executors.device.submit(op),
+            Output::Meta { id, request } => {
+                let (meta, node) = (self.executors.meta.clone(), self.executors.node.clone());
+                task::spawn(&self.executors.pool, "meta-request", async move {
+                    let response = meta.request(request).await;
+                    let _ = node.send(ShardInput::Meta { id, response }).await;
+                });
+            }
+            Output::Region { to, group, frame } => self.executors.geo.send(&to, group, frame),
+            Output::Http { id, response } => {
+                if let Some(reply) = self.replies.remove(&id) {
+                    // The client may have gone.
+                    let _ = reply.send(response);
+                }
+            }
+            Output::PeerRequest { to, .. } | Output::PeerResponse { to, .. } => {
+                tracing::warn!(node = to.0, "regions of more than one node are not built yet: dropped a message to a node");
+            }
+            Output::Alarm { text } => tracing::warn!("{text}"),
+        }
+    }
+
+    fn flush(&mut self, conn: ConnId) {
+        if let (Some(items), Some(outlet)) = (self.sends.get_mut(&conn), self.outlets.get(&conn)) {
+            outlet.push_all(items.drain(..));
+        }
+    }
+
+    fn with_outlet(&self, conn: ConnId, act: impl FnOnce(&Outlet)) {
+        if let Some(outlet) = self.outlets.get(&conn) {
+            act(outlet);
+        }
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
