@@ -186,9 +186,11 @@ impl LinkReceiver {
         link > self.link
     }
 
-    /// Ends the link (topic unloaded or deleted); the sender opens it again by itself.
+    /// Ends the link (topic unloaded or deleted); the sender opens it again by itself. Said with `Refused`, because two
+    /// regions may use the same link number: `Close` always comes from a sender, `Refused` always from a receiver.
     pub fn close(&mut self, reason: &str, fx: &mut Effects<ReceiverEffect>) {
-        fx.push(ReceiverEffect::Send(RegionFrame::Close { link: self.link, reason: reason.to_owned() }));
+        let reason = reason.to_owned();
+        fx.push(ReceiverEffect::Send(RegionFrame::Refused { link: self.link, retry: true, reason }));
     }
 
     pub fn next_deadline(&self) -> Option<Mono> {

@@ -2,7 +2,7 @@
 //!
 //! **States**
 //! ```text
-//! Offline ──connected──▶ Opening ──Opened──▶ Streaming ──Close, stall, broken rule──▶ BackingOff ──▶ Opening
+//! Offline ──connected──▶ Opening ──Opened──▶ Streaming ──Refused, stall, broken rule──▶ BackingOff ──▶ Opening
 //!                          │  └──Refused, timeout──▶ BackingOff            Opened ──history gone──▶ Halted ──▶ Opening
 //! any ──disconnected──▶ Offline        any ──close, positions reused──▶ Closed (terminal)
 //! ```
@@ -149,7 +149,7 @@ impl LinkSender {
         self.finish(now, fx);
     }
 
-    /// One of `Opened`, `Refused`, `Ack`, `Rewind`, `Close` whose `link_number` is this sender's. Others are ignored.
+    /// One of `Opened`, `Refused`, `Ack`, `Rewind` whose `link_number` is this sender's. Others are ignored.
     pub fn handle_frame(&mut self, now: Now, frame: &RegionFrame, fx: &mut Fx) {
         self.start_stall_clock(now);
         let current = frame_link(self.number, self.attempt);
@@ -160,7 +160,9 @@ impl LinkSender {
                 self.window.set_credit(*credit_bytes);
                 self.handle_opened(now, RemoteCopy { incarnation: *incarnation, watermark: *watermark }, fx);
             }
-            (RegionFrame::Refused { link, retry, reason }, Phase::Opening { .. }) if *link == current => {
+            (RegionFrame::Refused { link, retry, reason }, Phase::Opening { .. } | Phase::Streaming { .. })
+                if *link == current =>
+            {
                 self.handle_refused(now, *retry, reason, fx);
             }
             (RegionFrame::Ack { link, position, credit_bytes }, Phase::Streaming { incarnation })
@@ -171,9 +173,6 @@ impl LinkSender {
             }
             (RegionFrame::Rewind { link, watermark }, Phase::Streaming { .. }) if *link == current => {
                 self.handle_rewind(now, watermark.unwrap_or(Position::EARLIEST), fx);
-            }
-            (RegionFrame::Close { link, .. }, Phase::Opening { .. } | Phase::Streaming { .. }) if *link == current => {
-                self.back_off(now);
             }
             _ => (), // I4: late, of an earlier attempt, or not for a sender.
         }

@@ -40,7 +40,8 @@ pub struct QuicLimits {
     pub streams: u16,
     /// Frames queued for one peer before `send` reports [`crate::Sent::Full`], in bytes. Up to twice this is accepted.
     pub queue_bytes_max: u64,
-    /// Frames of one peer handed out and not yet dropped by the owner, in bytes; then its streams are not read.
+    /// Frames of one peer handed out and not yet dropped by the owner, in bytes (a frame counts for 1 KiB at least); then
+    /// its streams are not read. Answers and policies have 8 MiB of their own.
     pub inbound_bytes_max: u32,
     /// Largest accepted frame, in bytes.
     pub frame_bytes_max: u32,
@@ -69,7 +70,7 @@ impl QuicLimits {
         Self {
             streams: 32,
             queue_bytes_max: 16 << 20,
-            inbound_bytes_max: 64 << 20,
+            inbound_bytes_max: 32 << 20,
             frame_bytes_max: 8 << 20,
             stream_window_bytes: 32 << 20,
             connection_window_bytes: 64 << 20,

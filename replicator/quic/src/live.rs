@@ -25,6 +25,8 @@ use wire::region::RegionFrameSplitter;
 const BATCH_FRAMES_MAX: usize = 64;
 /// Frames of the control stream that the owner may hold, in bytes: they wait for no bulk data.
 const CONTROL_INBOUND_BYTES_MAX: u32 = 8 << 20;
+/// What a frame that the owner holds costs at least, in bytes: bounds how many small ones there can be.
+const INBOUND_FRAME_BYTES_MIN: u64 = 1024;
 /// Room for the first read of a stream, in bytes.
 const READ_BYTES: usize = 64 << 10;
 
@@ -197,7 +199,8 @@ impl Reader {
         loop {
             match self.splitter.next(&mut self.buffer) {
                 Ok(Some(frame)) => {
-                    let cost = u32::try_from(frame_cost(&frame)).unwrap_or(u32::MAX).min(self.inbound_max);
+                    let cost = frame_cost(&frame).max(INBOUND_FRAME_BYTES_MIN);
+                    let cost = u32::try_from(cost).unwrap_or(u32::MAX).min(self.inbound_max);
                     let Ok(permit) = Arc::clone(&self.inbound).acquire_many_owned(cost).await else {
                         return "the endpoint is closing".to_owned();
                     };

@@ -210,7 +210,7 @@ fn frames_of_an_earlier_attempt_are_ignored() {
     bench.opened(1_000);
     for frame in [
         RegionFrame::Ack { link: old, position: at(4), credit_bytes: 1_000 },
-        RegionFrame::Close { link: old, reason: String::new() },
+        RegionFrame::Refused { link: old, retry: true, reason: String::new() },
         RegionFrame::Opened { link: old, incarnation: 1, watermark: Some(at(9)), credit_bytes: 1 },
     ] {
         bench.sender.handle_frame(now(4), &frame, &mut bench.fx);
@@ -312,6 +312,20 @@ fn refusals_back_off_within_bounds_and_final_ones_are_an_alarm() {
     bench.sender.handle_frame(now(at_ms), &frame, &mut bench.fx);
     assert_eq!(bench.alarms(), [LinkAlarm::Refused { reason: "not allowed".to_owned() }]);
     assert_eq!(bench.sender.phase(), LinkPhase::Halted);
+}
+
+#[test]
+fn a_receiver_that_ends_the_link_is_asked_again_and_a_close_of_the_same_number_is_not_meant_for_a_sender() {
+    let mut bench = Bench::streaming(4, 1_000);
+    let link = bench.link();
+    bench.sender.handle_frame(now(1), &RegionFrame::Close { link, reason: String::new() }, &mut bench.fx);
+    assert_eq!(bench.sender.phase(), LinkPhase::Streaming);
+    let ended = RegionFrame::Refused { link, retry: true, reason: "unloaded".to_owned() };
+    bench.sender.handle_frame(now(1), &ended, &mut bench.fx);
+    assert_eq!(bench.sender.phase(), LinkPhase::BackingOff);
+    let due = bench.sender.next_deadline().unwrap();
+    bench.sender.on_deadline(Now { mono: due, wall_ms: 0 }, &mut bench.fx);
+    assert_eq!(bench.sender.phase(), LinkPhase::Opening);
 }
 
 #[test]

@@ -129,6 +129,16 @@ impl Remote {
         self.reopen();
     }
 
+    /// The topic is closed in order and opened again.
+    pub(crate) fn unload(&mut self) {
+        let mut fx = std::mem::take(&mut self.fx);
+        if let Some(receiver) = &mut self.receiver {
+            receiver.close("the topic is unloaded", &mut fx);
+        }
+        self.reopen();
+        self.fx = fx;
+    }
+
     /// Opens the topic from its log.
     pub(crate) fn reopen(&mut self) {
         self.durable = self.log.len();

@@ -204,9 +204,10 @@ impl World {
             self.cut();
         }
         if happens(&mut self.rng, self.setup.crash_one_in) {
-            match self.rng.one_in(2) {
-                true => self.crash_sender(),
-                false => self.crash_remote(),
+            match self.rng.below(3) {
+                0 => self.crash_sender(),
+                1 => self.crash_remote(),
+                _ => self.remote.unload(),
             }
         }
     }
