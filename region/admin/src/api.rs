@@ -1,11 +1,38 @@
-//! The machine.
+//! The machine: requests in, answers out, everything between kept in one bounded table.
+//!
+//! **States**  A request is answered at once or becomes a task; a task waits for the metadata, for broker commands, or for
+//! the directory to show what was committed.
+//!
+//! **Invariants**
+//! - I1  each request gets exactly one answer: a task that heard nothing for [`TASK_TIME_MAX`] is answered 503.
+//! - I2  nothing is done for a request before `access` has allowed it.
+//! - I3  at most [`TASKS_MAX`] tasks exist, each with at most [`COMMANDS_AT_ONCE`] broker commands under way.
+//! - I4  a write is answered only after it is committed and an immediate read shows it.
+//!
+//! **Not here**  Sockets and HTTP syntax (`server`); which path does what (`routes`).
+//!
+//! **Tests**  `tests/`: every endpoint through a broker and a metadata model.
 
-use crate::{HttpId, HttpRequest, HttpResponse};
-use base::{Effects, Now, OwnerId, RequestId};
+use crate::answer::Refusal;
+use crate::step::{Context, Next, Step, Then, Until};
+use crate::{HttpId, HttpRequest, HttpResponse, access};
+use base::{Effects, Mono, Now, OwnerId, RequestId};
 use broker::Broker;
 use broker::admin_command::{AdminCommand, AdminReply};
 use broker::io::AdminId;
 use meta_api::{MetaRequest, MetaResponse};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::Duration;
+
+/// Requests under way at once.
+const TASKS_MAX: usize = 1024;
+/// Broker commands under way for one request.
+const COMMANDS_AT_ONCE: usize = 64;
+/// A task that heard nothing for so long is given up.
+const TASK_TIME_MAX: Duration = Duration::from_secs(30);
+/// So long a committed change may stay invisible before its writer is answered all the same.
+const VISIBLE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What the API wants done.
 #[derive(Debug)]
@@ -23,54 +50,204 @@ pub struct AdminOptions {
 }
 
 /// The admin REST API.
-#[derive(Debug)]
 pub struct AdminApi {
     options: AdminOptions,
+    tasks: BTreeMap<u64, Task>,
+    /// Number of a metadata request or broker command → task, and place among the task's commands.
+    asked: BTreeMap<u64, (u64, usize)>,
+    last_number: u64,
+}
+
+struct Task {
+    http: HttpId,
+    deadline: Mono,
+    state: State,
+}
+
+enum State {
+    Meta {
+        then: Then<MetaResponse>,
+    },
+    Broker {
+        queue: VecDeque<(usize, AdminCommand)>,
+        replies: Vec<Option<AdminReply>>,
+        open: usize,
+        then: Then<Vec<AdminReply>>,
+    },
+    Wait {
+        until: Until,
+        then: Then<()>,
+    },
+}
+
+impl fmt::Debug for AdminApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminApi").field("tasks", &self.tasks.len()).field("asked", &self.asked.len()).finish()
+    }
 }
 
 impl AdminApi {
     pub fn new(options: AdminOptions) -> Self {
-        Self { options }
+        Self { options, tasks: BTreeMap::new(), asked: BTreeMap::new(), last_number: 0 }
     }
 
     /// Takes one request.
     pub fn handle_http(
         &mut self,
-        _now: Now,
+        now: Now,
         id: HttpId,
         request: HttpRequest,
-        _broker: &Broker,
+        broker: &Broker,
         fx: &mut Effects<AdminEffect>,
     ) {
-        let _ = &self.options;
-        let body = format!("{{\"reason\":\"{} is not built yet\"}}", request.path);
-        let response =
-            HttpResponse { status: 501, headers: Vec::new(), content_type: "application/json", body: body.into() };
-        fx.push(AdminEffect::Reply { id, response });
+        self.give_up_late(now, broker, fx);
+        let context = Context { now, broker };
+        let next = if self.tasks.len() >= TASKS_MAX {
+            let reason = format!("{TASKS_MAX} admin requests are under way: try again in a moment"); // I3
+            Err(Refusal::new(503, reason))
+        } else {
+            access::enter(&context, request) // I2
+        };
+        let number = self.next_number();
+        self.go_on(&context, number, id, next, fx);
     }
 
     /// The metadata answered.
     pub fn handle_meta(
         &mut self,
-        _now: Now,
-        _id: RequestId,
-        _response: MetaResponse,
-        _broker: &Broker,
-        _fx: &mut Effects<AdminEffect>,
+        now: Now,
+        id: RequestId,
+        response: MetaResponse,
+        broker: &Broker,
+        fx: &mut Effects<AdminEffect>,
     ) {
+        let Some((number, _)) = self.asked.remove(&id.seq) else { return };
+        let Some(Task { http, state: State::Meta { then }, .. }) = self.tasks.remove(&number) else { return };
+        let context = Context { now, broker };
+        let next = then(&context, response);
+        self.go_on(&context, number, http, next, fx);
     }
 
     /// The broker answered.
     pub fn handle_broker(
         &mut self,
-        _now: Now,
-        _id: AdminId,
-        _reply: AdminReply,
-        _broker: &Broker,
-        _fx: &mut Effects<AdminEffect>,
+        now: Now,
+        id: AdminId,
+        reply: AdminReply,
+        broker: &Broker,
+        fx: &mut Effects<AdminEffect>,
     ) {
+        let Some((number, place)) = self.asked.remove(&id.0) else { return };
+        let Some(task) = self.tasks.get_mut(&number) else { return };
+        let State::Broker { replies, open, .. } = &mut task.state else { return };
+        if let Some(slot) = replies.get_mut(place) {
+            *slot = Some(reply);
+        }
+        *open -= 1;
+        task.deadline = now.mono + TASK_TIME_MAX;
+        self.pump(&Context { now, broker }, number, fx);
     }
 
     /// The metadata view changed.
-    pub fn poll(&mut self, _now: Now, _broker: &Broker, _fx: &mut Effects<AdminEffect>) {}
+    pub fn poll(&mut self, now: Now, broker: &Broker, fx: &mut Effects<AdminEffect>) {
+        let shown: Vec<u64> = self.tasks.iter().filter(|(_, task)| task.is_shown(broker)).map(|(n, _)| *n).collect();
+        for number in shown {
+            self.end_wait(&Context { now, broker }, number, fx);
+        }
+        self.give_up_late(now, broker, fx);
+    }
+
+    /// Requests that are not answered yet.
+    pub fn pending(&self) -> usize {
+        self.tasks.len()
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// Does the next step of a request, as far as it goes without anybody's answer.
+    fn go_on(&mut self, context: &Context<'_>, number: u64, http: HttpId, next: Next, fx: &mut Effects<AdminEffect>) {
+        let step = match next {
+            Ok(step) => step,
+            Err(refusal) => Step::Reply(refusal.into()),
+        };
+        let now = context.now.mono;
+        match step {
+            Step::Reply(response) => fx.push(AdminEffect::Reply { id: http, response }),
+            Step::Meta { request, then } => {
+                let seq = self.next_number();
+                self.asked.insert(seq, (number, 0));
+                self.tasks.insert(number, Task { http, deadline: now + TASK_TIME_MAX, state: State::Meta { then } });
+                fx.push(AdminEffect::Meta { id: RequestId::new(self.options.owner, seq), request });
+            }
+            Step::Broker { commands, then } => {
+                let replies = commands.iter().map(|_| None).collect();
+                let queue = commands.into_iter().enumerate().collect();
+                let state = State::Broker { queue, replies, open: 0, then };
+                self.tasks.insert(number, Task { http, deadline: now + TASK_TIME_MAX, state });
+                self.pump(context, number, fx);
+            }
+            Step::Wait { until, then } => {
+                let task = Task { http, deadline: now + VISIBLE_TIME_MAX, state: State::Wait { until, then } };
+                let shown = task.is_shown(context.broker);
+                self.tasks.insert(number, task);
+                if shown {
+                    self.end_wait(context, number, fx);
+                }
+            }
+        }
+    }
+
+    /// Sends the next commands of a task, or goes on when the last one is answered.
+    fn pump(&mut self, context: &Context<'_>, number: u64, fx: &mut Effects<AdminEffect>) {
+        let Some(task) = self.tasks.get_mut(&number) else { return };
+        let State::Broker { queue, open, .. } = &mut task.state else { return };
+        while *open < COMMANDS_AT_ONCE {
+            let Some((place, command)) = queue.pop_front() else { break };
+            *open += 1;
+            self.last_number += 1;
+            self.asked.insert(self.last_number, (number, place));
+            fx.push(AdminEffect::Broker { id: AdminId(self.last_number), command });
+        }
+        if *open > 0 {
+            return;
+        }
+        if let Some(Task { http, state: State::Broker { replies, then, .. }, .. }) = self.tasks.remove(&number) {
+            let next = then(context, replies.into_iter().flatten().collect());
+            self.go_on(context, number, http, next, fx);
+        }
+    }
+
+    fn end_wait(&mut self, context: &Context<'_>, number: u64, fx: &mut Effects<AdminEffect>) {
+        if let Some(Task { http, state: State::Wait { then, .. }, .. }) = self.tasks.remove(&number) {
+            let next = then(context, ());
+            self.go_on(context, number, http, next, fx);
+        }
+    }
+
+    /// Ends what waits for too long (I1).
+    fn give_up_late(&mut self, now: Now, broker: &Broker, fx: &mut Effects<AdminEffect>) {
+        let late: Vec<u64> = self.tasks.iter().filter(|(_, task)| task.deadline <= now.mono).map(|(n, _)| *n).collect();
+        for number in late {
+            self.end_wait(&Context { now, broker }, number, fx);
+            if self.tasks.get(&number).is_some_and(|task| task.deadline <= now.mono)
+                && let Some(task) = self.tasks.remove(&number)
+            {
+                let reason = "no answer came in time and the outcome is not known: look before trying again";
+                fx.push(AdminEffect::Reply { id: task.http, response: Refusal::new(503, reason).into() });
+            }
+        }
+        if !self.asked.is_empty() {
+            let tasks = &self.tasks;
+            self.asked.retain(|_, (task, _)| tasks.contains_key(task));
+        }
+    }
+}
+
+impl Task {
+    fn is_shown(&self, broker: &Broker) -> bool {
+        matches!(&self.state, State::Wait { until, .. } if until(broker))
+    }
 }

@@ -1,7 +1,31 @@
-//! The admin REST API as a pure machine on broker commands.
+//! The admin REST API as a pure machine on broker commands and metadata transactions.
+//!
+//! **What**  An [`HttpRequest`] goes in, effects come out, one [`HttpResponse`] follows. `routes` is the one table of
+//! paths, rights and handlers; `access` is the door before it; `step` and `record` are how a handler waits.
+//!
+//! **Not here**  Sockets and HTTP syntax (`server`), what topics do (`broker`), what policies mean (`tenancy`).
 
+mod access;
+mod answer;
 mod api;
+mod brokers;
+mod call;
+mod clusters;
 mod http;
+mod lookup;
+mod metrics;
+mod namespace_policies;
+mod namespaces;
+mod permissions;
+mod policy;
+mod probes;
+mod record;
+mod routes;
+mod step;
+mod subscriptions;
+mod tenants;
+mod topic_list;
+mod topics;
 
 pub use api::{AdminApi, AdminEffect, AdminOptions};
 pub use http::{HttpId, HttpRequest, HttpResponse, Method};

@@ -73,6 +73,8 @@ pub struct Broker {
     pub(crate) usage: crate::usage::Usage,
     pub(crate) housekeeping: Mono,
     pub(crate) producer_names: u64,
+    /// Up to which revision the metadata view has come.
+    pub(crate) metadata_revision: u64,
     /// Tells generated producer names of this start from those of earlier ones.
     pub(crate) boot: u64,
     rng: Rng,
@@ -96,6 +98,7 @@ impl Broker {
             usage: Default::default(),
             housekeeping: Mono(0),
             producer_names: 0,
+            metadata_revision: 0,
             boot: rng.fork("boot").next_u64() >> 32,
             rng,
         }
@@ -103,6 +106,16 @@ impl Broker {
 
     pub fn core(&self) -> &Core {
         &self.core
+    }
+
+    /// The revision of the newest metadata change that this broker has been told of.
+    pub fn metadata_revision(&self) -> u64 {
+        self.metadata_revision
+    }
+
+    /// The schemas of all topics.
+    pub fn schemas(&self) -> &SchemaRegistry {
+        &self.schemas
     }
 
     /// Handles one input; effects are taken with [`Broker::take_effects`].

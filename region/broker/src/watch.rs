@@ -15,6 +15,7 @@ impl Broker {
 
     pub(crate) fn handle_meta_events(&mut self, now: Now, events: Vec<MetaEvent>) {
         for event in events {
+            self.metadata_revision = self.metadata_revision.max(event.revision);
             if event.key.starts_with(keys::SCHEMAS) {
                 self.schemas.apply(&event.key, event.value.as_deref());
                 continue;
