@@ -12,6 +12,7 @@
 
 use crate::chain::Chain;
 use crate::cursor_record::CursorOp;
+use crate::durable_mark::DurableMark;
 use crate::{AckSet, ManagedLedger};
 use base::{IntervalSet, LedgerId, Position};
 use std::collections::BTreeMap;
@@ -34,8 +35,7 @@ pub struct Cursor {
     name: String,
     kind: CursorKind,
     mark_delete: Position,
-    /// The mark-delete that is on disk.
-    durable: Position,
+    durable: DurableMark,
     acked: BTreeMap<LedgerId, IntervalSet>,
     acked_entries: u64,
     ranges: usize,
@@ -54,7 +54,7 @@ impl Cursor {
             name,
             kind,
             mark_delete,
-            durable: mark_delete,
+            durable: DurableMark::new(mark_delete),
             acked: BTreeMap::new(),
             acked_entries: 0,
             ranges: 0,
@@ -168,6 +168,7 @@ impl Cursor {
         self.acked.clear();
         self.partial.clear();
         (self.acked_entries, self.ranges, self.mark_delete) = (0, 0, to);
+        self.durable.lower(to);
     }
 
     pub(crate) fn set_properties(&mut self, properties: BTreeMap<String, String>) {
@@ -229,13 +230,20 @@ impl Cursor {
         !joins && chain.next(self.mark_delete) != position
     }
 
-    /// Everything below this is not needed by the cursor, certainly and also after a crash.
+    /// Nothing up to here is needed by the cursor, also after a crash.
     pub(crate) fn floor(&self) -> Position {
-        self.durable.min(self.mark_delete)
+        self.durable.lowest()
     }
 
+    /// All operations so far are in a record under way; answers the mark-delete as of it.
+    pub(crate) fn seal(&mut self) -> Position {
+        self.durable.seal(self.mark_delete);
+        self.mark_delete
+    }
+
+    /// The record under way is durable.
     pub(crate) fn set_durable(&mut self, mark_delete: Position) {
-        self.durable = mark_delete;
+        self.durable.confirm(mark_delete);
     }
 
     /// The operations that make this cursor from nothing.

@@ -18,6 +18,7 @@
 
 use crate::cursor_record::{CursorOp, RecordWriter};
 use crate::cursor_set::CursorSet;
+use crate::durable_mark::DurableMark;
 use crate::roll::{Filled, Place, RECORD, Roll, SNAPSHOT};
 use crate::site::{Fx, Site, relay_all};
 use crate::store::RecordStore;
@@ -96,7 +97,8 @@ pub(crate) struct CursorLog {
     pending: Box<Pending>,
     /// The newest checkpoint asked for.
     checkpoint: Option<Checkpoint>,
-    checkpoint_durable: Option<Position>,
+    /// How far checkpoints cover the log; before the first one that is nothing.
+    checkpoint_mark: DurableMark,
     written_bytes: u64,
     roll_bytes: u64,
 }
@@ -109,7 +111,7 @@ impl CursorLog {
             roll: None,
             pending: Box::default(),
             checkpoint: None,
-            checkpoint_durable: None,
+            checkpoint_mark: DurableMark::new(Position::EARLIEST),
             written_bytes: 0,
             roll_bytes: 0,
         }
@@ -117,8 +119,9 @@ impl CursorLog {
 
     /// A closed cursor ledger whose content was replayed.
     pub(crate) fn sealed(ledger: LedgerId, bookies: Vec<NodeId>, checkpoint: Option<Checkpoint>) -> Self {
-        let checkpoint_durable = checkpoint.as_ref().map(|checkpoint| checkpoint.position);
-        Self { phase: Phase::Sealed { ledger, bookies }, checkpoint, checkpoint_durable, ..Self::absent() }
+        let covered = checkpoint.as_ref().map_or(Position::EARLIEST, |checkpoint| checkpoint.position);
+        let checkpoint_mark = DurableMark::new(covered);
+        Self { phase: Phase::Sealed { ledger, bookies }, checkpoint, checkpoint_mark, ..Self::absent() }
     }
 
     // ---- operations ----
@@ -160,6 +163,7 @@ impl CursorLog {
 
     pub(crate) fn save_checkpoint(&mut self, checkpoint: Checkpoint, waiter: Waiter) {
         self.pending.checkpoint = Some(checkpoint.position);
+        self.checkpoint_mark.lower(checkpoint.position);
         self.checkpoint = Some(checkpoint);
         self.pending.waiters.push(waiter);
     }
@@ -193,7 +197,7 @@ impl CursorLog {
         now: Now,
         site: &mut Site,
         store: &mut RecordStore,
-        cursors: &CursorSet,
+        cursors: &mut CursorSet,
         fx: &mut Fx,
     ) -> Vec<LogOutcome> {
         let grown = self.written_bytes > self.roll_bytes.max(site.options.cursor_log_bytes_max);
@@ -219,14 +223,15 @@ impl CursorLog {
     }
 
     /// Writes what is pending as one record (I4).
-    fn write_record(&mut self, now: Now, site: &Site, cursors: &CursorSet, fx: &mut Fx) -> Vec<LogOutcome> {
+    fn write_record(&mut self, now: Now, site: &Site, cursors: &mut CursorSet, fx: &mut Fx) -> Vec<LogOutcome> {
         if self.pending.is_empty() || self.roll.as_ref().is_some_and(|roll| roll.holds_records()) {
             return Vec::new();
         }
-        let Phase::Open(writing) = &mut self.phase else { return Vec::new() };
-        if writing.group.is_some() {
+        if !matches!(&self.phase, Phase::Open(writing) if writing.group.is_none()) {
             return Vec::new();
         }
+        self.seal_checkpoint(self.pending.checkpoint);
+        let Phase::Open(writing) = &mut self.phase else { return Vec::new() };
         let (record, group) = take_record(&mut self.pending, self.checkpoint.as_ref(), cursors);
         self.written_bytes += record.len() as u64;
         let mut inner = Effects::new();
@@ -248,17 +253,16 @@ impl CursorLog {
         now: Now,
         site: &mut Site,
         store: &mut RecordStore,
-        cursors: &CursorSet,
+        cursors: &mut CursorSet,
         fx: &mut Fx,
     ) -> Vec<LogOutcome> {
         if matches!(&self.phase, Phase::Open(writing) if writing.group.is_some()) {
             return Vec::new();
         }
-        let group = Group {
-            waiters: std::mem::take(&mut self.pending.waiters),
-            marks: cursors.all_marks(),
-            checkpoint: self.checkpoint.as_ref().map(|checkpoint| checkpoint.position),
-        };
+        let checkpoint = self.checkpoint.as_ref().map(|checkpoint| checkpoint.position);
+        self.seal_checkpoint(checkpoint);
+        let waiters = std::mem::take(&mut self.pending.waiters);
+        let group = Group { waiters, marks: cursors.seal_all(), checkpoint };
         *self.pending = Pending::default();
         let events = match &mut self.roll {
             Some(roll) => roll.fill(now, group, cursors, self.checkpoint.as_ref(), site, store, fx),
@@ -308,8 +312,17 @@ impl CursorLog {
         outcomes
     }
 
+    /// A record or snapshot with the checkpoint at this position is under way.
+    fn seal_checkpoint(&mut self, position: Option<Position>) {
+        if let Some(position) = position {
+            self.checkpoint_mark.seal(position);
+        }
+    }
+
     fn durable(&mut self, group: Group) -> LogOutcome {
-        self.checkpoint_durable = group.checkpoint.or(self.checkpoint_durable);
+        if let Some(position) = group.checkpoint {
+            self.checkpoint_mark.confirm(position);
+        }
         LogOutcome::Durable(group)
     }
 
@@ -482,9 +495,9 @@ impl CursorLog {
         present.into_iter().chain(self.roll.as_ref().and_then(|roll| roll.writer()).map(of))
     }
 
-    /// The last durable checkpoint's position.
-    pub(crate) fn checkpoint_durable(&self) -> Option<Position> {
-        self.checkpoint_durable
+    /// What the checkpoint covers, also after a crash.
+    pub(crate) fn checkpoint_floor(&self) -> Position {
+        self.checkpoint_mark.lowest()
     }
 
     pub(crate) fn checkpoint(&self) -> Option<&Checkpoint> {
@@ -493,14 +506,13 @@ impl CursorLog {
 }
 
 /// Finishes the pending record and says whom it will answer.
-fn take_record(pending: &mut Pending, checkpoint: Option<&Checkpoint>, cursors: &CursorSet) -> (Bytes, Group) {
+fn take_record(pending: &mut Pending, checkpoint: Option<&Checkpoint>, cursors: &mut CursorSet) -> (Bytes, Group) {
     if let (Some(_), Some(checkpoint)) = (pending.checkpoint, checkpoint) {
         pending.record.push(&CursorOp::Checkpoint(checkpoint.clone()));
     }
     pending.touched.sort_unstable();
     pending.touched.dedup();
-    let mark = |id: &CursorId| (*id, cursors.get(*id).map(crate::Cursor::mark_delete));
-    let marks = pending.touched.iter().map(mark).collect();
+    let marks = cursors.seal(&pending.touched);
     let group = Group { waiters: std::mem::take(&mut pending.waiters), marks, checkpoint: pending.checkpoint };
     let record = pending.record.finish();
     *pending = Pending::default();

@@ -118,16 +118,26 @@ impl CursorSet {
         }
     }
 
-    /// What a snapshot makes durable, in the form of [`CursorSet::set_durable`].
-    pub(crate) fn all_marks(&self) -> Vec<(CursorId, Option<Position>)> {
-        let gone = self.leaving.iter().map(|(id, _)| (*id, None));
-        self.durable().map(|(id, cursor)| (id, Some(cursor.mark_delete()))).chain(gone).collect()
+    /// A record with all operations so far on these cursors is under way: their mark-deletes as of it, in the form of
+    /// [`CursorSet::set_durable`].
+    pub(crate) fn seal(&mut self, ids: &[CursorId]) -> Vec<(CursorId, Option<Position>)> {
+        ids.iter().map(|id| (*id, self.get_mut(*id).map(Cursor::seal))).collect()
+    }
+
+    /// The same for a snapshot, which is of all cursors.
+    pub(crate) fn seal_all(&mut self) -> Vec<(CursorId, Option<Position>)> {
+        let gone = self.leaving.iter().map(|(id, _)| *id);
+        let ids: Vec<CursorId> = self.durable().map(|(id, _)| id).chain(gone).collect();
+        self.seal(&ids)
     }
 
     /// After a replay everything is on disk.
     pub(crate) fn set_all_durable(&mut self) {
         self.leaving.clear();
-        self.cursors.iter_mut().for_each(|(_, cursor)| cursor.set_durable(cursor.mark_delete()));
+        for (_, cursor) in &mut self.cursors {
+            let mark = cursor.seal();
+            cursor.set_durable(mark);
+        }
     }
 
     /// The lowest position that a durable cursor needs to keep as its mark-delete; `None` when there is no such cursor.

@@ -66,7 +66,7 @@ pub enum ManagedEvent {
     Checkpointed {
         ctx: u64,
     },
-    /// Everything before `first` is gone.
+    /// Everything before `first` was given up: it can no longer be read.
     Trimmed {
         first: Position,
     },

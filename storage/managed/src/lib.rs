@@ -21,6 +21,7 @@ mod cursor_log;
 mod cursor_record;
 mod cursor_set;
 mod discard;
+mod durable_mark;
 mod effect;
 mod error;
 mod machine;

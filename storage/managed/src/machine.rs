@@ -225,7 +225,7 @@ impl ManagedLedger {
             self.handle_writer(now, events, fx);
         }
         if let Phase::Open | Phase::Closing = self.phase {
-            let outcomes = self.cursor_log.pump(now, &mut self.site, &mut self.store, &self.cursors, fx);
+            let outcomes = self.cursor_log.pump(now, &mut self.site, &mut self.store, &mut self.cursors, fx);
             self.handle_log(now, outcomes, fx);
         }
         match self.phase {

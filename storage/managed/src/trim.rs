@@ -24,8 +24,6 @@ pub(crate) enum Floor {
     Nothing,
     /// Everything after this position is needed.
     After(Position),
-    /// Everything is needed.
-    All,
 }
 
 impl Floor {
@@ -33,7 +31,6 @@ impl Floor {
         match self {
             Self::Nothing => true,
             Self::After(floor) => position <= floor,
-            Self::All => false,
         }
     }
 }

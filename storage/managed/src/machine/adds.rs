@@ -49,7 +49,7 @@ impl ManagedLedger {
     /// one entry, at most `entries_max`, and about `bytes_max` bytes (the first entry always). A `from` that was trimmed
     /// or lies behind the end of its ledger stands for the next entry.
     pub fn read(&mut self, now: Now, from: Position, entries_max: u32, bytes_max: u64, fx: &mut Fx) -> Read {
-        if !self.is_running() {
+        if !self.is_open() {
             return Read::Busy;
         }
         let rank = self.chain.rank_from(from);

@@ -32,7 +32,9 @@ impl Trimming {
     }
 
     pub(super) fn look_if_due(&mut self, now: Now) {
-        self.look |= is_due(self.due, now);
+        if is_due(self.due, now) {
+            (self.look, self.due) = (true, None);
+        }
     }
 }
 
@@ -94,12 +96,12 @@ impl ManagedLedger {
             self.cursors.floor()
         };
         let checkpoint = match self.site.options.checkpoint {
-            CheckpointRule::Unused => return cursors.map_or(Floor::Nothing, Floor::After),
-            CheckpointRule::Required => self.cursor_log.checkpoint_durable(),
+            CheckpointRule::Unused => None,
+            CheckpointRule::Required => Some(self.cursor_log.checkpoint_floor()),
         };
-        match (cursors, checkpoint) {
-            (_, None) => Floor::All,
-            (cursors, Some(checkpoint)) => Floor::After(cursors.map_or(checkpoint, |floor| floor.min(checkpoint))),
+        match cursors.into_iter().chain(checkpoint).min() {
+            Some(floor) => Floor::After(floor),
+            None => Floor::Nothing,
         }
     }
 
@@ -119,6 +121,7 @@ impl ManagedLedger {
             let goes = self.store.record().ledgers.iter().filter(|ledger| ledger.id <= last.ledger);
             self.trimming.under_way = Some(goes.map(|ledger| (ledger.id, ledger.bookies.clone())).collect());
             self.store.change(Change::Trim { last });
+            self.leave_behind(now, last, fx);
         }
         if plan.current == CurrentLedger::RollOver {
             let events = self.appender.roll_over(now, fx);
@@ -126,16 +129,21 @@ impl ManagedLedger {
         }
     }
 
-    fn handle_trimmed(&mut self, now: Now, last: Position, fx: &mut Fx) {
+    /// Gives ledgers up in memory. That comes before the commit, so that no cursor is created or reset into them in
+    /// between; if the commit never happens the next owner finds them again.
+    fn leave_behind(&mut self, now: Now, last: Position, fx: &mut Fx) {
         self.chain.trim(last.ledger);
         self.cursors.skip_trimmed(&self.chain);
-        for (ledger, bookies) in self.trimming.under_way.take().unwrap_or_default() {
-            self.discards.start(now, ledger, bookies, &mut self.site, fx);
-        }
         let (reads, mut scope) = self.reading(now, fx);
         reads.handle_trimmed(&mut scope);
         let first = self.chain.first();
         fx.push(ManagedEffect::Event(ManagedEvent::Trimmed { first }));
+    }
+
+    fn handle_trimmed(&mut self, now: Now, fx: &mut Fx) {
+        for (ledger, bookies) in self.trimming.under_way.take().unwrap_or_default() {
+            self.discards.start(now, ledger, bookies, &mut self.site, fx);
+        }
         self.trimming.look();
     }
 
@@ -198,7 +206,7 @@ impl ManagedLedger {
                 let outcomes = self.cursor_log.handle_switched();
                 self.handle_log(now, outcomes, fx);
             }
-            Change::Trim { last } => self.handle_trimmed(now, last, fx),
+            Change::Trim { .. } => self.handle_trimmed(now, fx),
             Change::TakeOver | Change::DropNextCursorLedger | Change::Remove => (),
         }
     }

@@ -1,5 +1,8 @@
 //! A log driven to rest: one behaviour each.
 
+mod crash;
+mod model;
+
 use crate::testing::Storage;
 use crate::{
     AckSet, AddRefused, Checkpoint, CheckpointRule, CursorError, CursorId, ManagedEffect, ManagedEvent, ManagedLedger,
