@@ -1,3 +1,70 @@
 //! The `meridian` program: server, playground, admin, produce, consume, bench.
+//!
+//! **What**  Reads the command line, runs one command, ends with an exit code of interface.md §3. Nothing is started before
+//! the command line is understood: `--version` costs no runtime, no thread, no file.
+//!
+//! **Not here**  What a server does (`server` and below it).
 
-fn main() {}
+mod clock;
+mod exit;
+mod logging;
+mod server_cmd;
+mod term;
+mod token;
+
+use clap::{Parser, Subcommand};
+use exit::Failure;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Geo-replicated, multi-tenant messaging that speaks the Apache Pulsar protocol.
+#[derive(Debug, Parser)]
+#[command(name = "meridian", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one region on this machine: ready in under a second, data in ./data
+    Server(server_cmd::ServerArgs),
+    /// Make keys and tokens
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Not built yet: geo status|verify|switchover|failover|failback
+    #[command(hide = true)]
+    Geo(Unbuilt),
+    /// Not built yet: explain subscription T S
+    #[command(hide = true)]
+    Explain(Unbuilt),
+    /// Not built yet: trace MESSAGE-ID
+    #[command(hide = true)]
+    Trace(Unbuilt),
+    /// Not built yet: doctor
+    #[command(hide = true)]
+    Doctor(Unbuilt),
+}
+
+/// Takes whatever is said to a command that does not exist yet.
+#[derive(Debug, clap::Args)]
+struct Unbuilt {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    // Wrong usage ends here with code 2 and a hint.
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Server(args) => server_cmd::run(&args),
+        Command::Token(command) => token::run(command),
+        Command::Geo(_) => Err(Failure::unbuilt("meridian geo")),
+        Command::Explain(_) => Err(Failure::unbuilt("meridian explain")),
+        Command::Trace(_) => Err(Failure::unbuilt("meridian trace")),
+        Command::Doctor(_) => Err(Failure::unbuilt("meridian doctor")),
+    };
+    exit::end(done)
+}

@@ -1,4 +1,15 @@
 //! What a server is told (interface.md §1).
+//!
+//! **What**  [`ServerConfig`] is the checked result; [`Settings`] puts it together from a Pulsar `broker.conf`, a TOML file,
+//! the environment and flags, the later ones winning. The one list of setting names is in `settings`.
+
+mod broker_conf;
+mod file;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use settings::{Settings, read_key};
 
 use auth::{Authenticator, Providers, TlsLogin, TokenKey, TokenVerifier, TokenVerifierConfig};
 use base::{RegionId, RegionName};
