@@ -29,7 +29,7 @@ pub(crate) fn enter(context: &Context<'_>, request: HttpRequest) -> Next {
             return Err(Refusal::new(404, reason));
         }
     };
-    let call = Call { params, query: query(&request.query), body: request.body };
+    let call = Call { pattern: route.pattern, params, query: query(&request.query), body: request.body };
     if let Some(principal) = &identity {
         check(context, principal, route.access, &call)?;
     }

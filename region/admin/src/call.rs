@@ -14,6 +14,8 @@ pub(crate) type Params = BTreeMap<&'static str, String>;
 /// A request that was matched to a route.
 #[derive(Debug)]
 pub(crate) struct Call {
+    /// The row's path, for answers that name it.
+    pub pattern: &'static str,
     pub params: Params,
     pub query: BTreeMap<String, String>,
     pub body: Bytes,

@@ -10,6 +10,7 @@ use crate::step::{Context, Next, Step};
 use base::RegionName;
 use meta_api::Write;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use tenancy::{ClusterData, keys};
 
 pub(crate) fn list(context: &Context<'_>, _call: Call) -> Next {
@@ -95,6 +96,28 @@ fn check(context: &Context<'_>, name: &RegionName, data: &ClusterData) -> Result
         )),
         None => Ok(()), // I1
     }
+}
+
+pub(crate) fn peers(context: &Context<'_>, call: Call) -> Next {
+    let name = call.cluster()?;
+    let data = context.directory().cluster(&name).ok_or_else(|| missing(&name))?;
+    Ok(Step::Reply(json(&data.peer_cluster_names)))
+}
+
+pub(crate) fn set_peers(_context: &Context<'_>, call: Call) -> Next {
+    let name = call.cluster()?;
+    let peers: BTreeSet<RegionName> = call.optional("list of clusters")?.unwrap_or_default();
+    let key = keys::cluster_key(&name);
+    edit_record(key.clone(), move |context, found| {
+        let mut data: ClusterData = decode(found.ok_or_else(|| missing(&name))?, &key)?;
+        let wrong = peers.iter().find(|peer| **peer == name || context.directory().cluster(peer).is_none());
+        if let Some(peer) = wrong {
+            let reason = format!("Peer cluster {peer} of {name} must be another cluster that exists");
+            return Err(Refusal::bad_value(reason));
+        }
+        data.peer_cluster_names.clone_from(&peers);
+        Ok(Edit { compare: Vec::new(), writes: vec![put_json(key.clone(), &data)?], answer: no_content() })
+    })
 }
 
 pub(crate) fn delete(_context: &Context<'_>, call: Call) -> Next {

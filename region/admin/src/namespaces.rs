@@ -188,6 +188,10 @@ pub(crate) fn set_replication(_context: &Context<'_>, call: Call) -> Next {
     })
 }
 
+pub(crate) fn allowed_clusters(context: &Context<'_>, call: Call) -> Next {
+    Ok(Step::Reply(json(&policies(context, &call.namespace()?)?.allowed_clusters)))
+}
+
 pub(crate) fn set_allowed_clusters(_context: &Context<'_>, call: Call) -> Next {
     let namespace = call.namespace()?;
     let clusters: BTreeSet<RegionName> = call.required("list of clusters")?;

@@ -171,6 +171,28 @@ pub(crate) fn grow_partitions(context: &Context<'_>, call: Call) -> Next {
     })
 }
 
+/// Creates the partitions that nobody has used yet.
+pub(crate) fn create_missed(context: &Context<'_>, call: Call) -> Next {
+    let topic = call.topic()?;
+    require_persistent(&topic)?;
+    require_namespace(context, topic.namespace())?;
+    let count = context.directory().partitions(&topic).ok_or_else(|| not_partitioned(&topic))?;
+    let missing = (0..count).map(|index| topic.with_partition(index));
+    let missing = missing.filter(|name| !context.directory().has_topic(name));
+    let commands = missing.map(|name| command(name, TopicOp::Create { properties: BTreeMap::new() })).collect();
+    Step::commands(commands, |_, replies| {
+        for reply in replies {
+            match reply {
+                // Somebody used it meanwhile.
+                AdminReply::Failed(failure) if failure.kind == FailureKind::AlreadyExists => (),
+                AdminReply::Failed(failure) => return Err(failure.into()),
+                _ => (),
+            }
+        }
+        Ok(Step::Reply(no_content()))
+    })
+}
+
 fn not_partitioned(topic: &TopicName) -> Refusal {
     Refusal::new(404, format!("Partitioned Topic not found: {topic}"))
 }
@@ -227,6 +249,12 @@ fn metadata(record: &PartitionedRecord) -> Value {
         map.insert("properties".to_owned(), object!(record.properties));
     }
     value
+}
+
+/// Whether the topic exists: alone, as a partition, or partitioned.
+pub(crate) fn exists(context: &Context<'_>, topic: &TopicName) -> bool {
+    let directory = context.directory();
+    directory.has_topic(topic) || directory.partitions(topic).is_some() || is_partition(context, topic)
 }
 
 /// Whether the name is a partition of a partitioned topic.
