@@ -6,14 +6,18 @@
 use crate::config::STREAMS_MAX;
 use crate::{Congestion, OpenError, QuicConfig, QuicLimits};
 use quinn::congestion::{BbrConfig, CubicConfig};
-use quinn::{EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
 use rustix::net::sockopt;
+use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
 
 /// What is asked of the kernel for each direction, in bytes; less than [`SOCKET_BUFFER_BYTES_MIN`] is worth a warning.
 const SOCKET_BUFFER_BYTES: usize = 16 << 20;
 const SOCKET_BUFFER_BYTES_MIN: usize = 8 << 20;
+/// Largest UDP payload sought and accepted, in bytes: jumbo frames of 9,000 less the headers of IPv6 and UDP. Fewer and
+/// larger packets cost less processor time; what the path does not carry, the search for its limit finds out.
+const UDP_PAYLOAD_BYTES_MAX: u16 = 8_952;
 /// Packets of connections that wait to be accepted, in bytes: each and all.
 const INCOMING_BYTES_MAX: u64 = 16 << 10;
 const INCOMING_BYTES_TOTAL_MAX: u64 = 1 << 20;
@@ -44,6 +48,8 @@ pub(crate) fn open_socket(config: &QuicConfig) -> Result<UdpSocket, OpenError> {
 
 /// Limits of every connection.
 pub(crate) fn transport_config(limits: &QuicLimits) -> Arc<TransportConfig> {
+    let mut search = MtuDiscoveryConfig::default();
+    search.upper_bound(UDP_PAYLOAD_BYTES_MAX);
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
@@ -52,6 +58,7 @@ pub(crate) fn transport_config(limits: &QuicLimits) -> Arc<TransportConfig> {
         .receive_window(VarInt::from_u32(limits.connection_window_bytes))
         .send_window(limits.send_window_bytes)
         .datagram_receive_buffer_size(None)
+        .mtu_discovery_config(Some(search))
         .max_idle_timeout(IdleTimeout::try_from(limits.idle_timeout).ok())
         .keep_alive_interval(Some(limits.keep_alive));
     match limits.congestion {
@@ -80,7 +87,9 @@ pub(crate) fn server_config(
 /// Opens quinn's endpoint on the socket; call within a tokio runtime.
 pub(crate) fn open_endpoint(config: &QuicConfig, server: ServerConfig) -> Result<quinn::Endpoint, OpenError> {
     let socket = open_socket(config)?;
+    let refuse = |source| OpenError::Bind { bind: config.bind, source };
+    let mut udp = EndpointConfig::default();
+    udp.max_udp_payload_size(UDP_PAYLOAD_BYTES_MAX).map_err(|error| refuse(io::Error::other(error)))?;
     let runtime = Arc::new(quinn::TokioRuntime);
-    quinn::Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime)
-        .map_err(|source| OpenError::Bind { bind: config.bind, source })
+    quinn::Endpoint::new(udp, Some(server), socket, runtime).map_err(refuse)
 }

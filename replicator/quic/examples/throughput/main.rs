@@ -1,17 +1,22 @@
 //! Measures the region link: two endpoints in this process over loopback, one way, entries of one size.
 //!
-//! `cargo run --release -p quic --example throughput -- [MiB] [body bytes] [bbr|cubic] [groups]`
+//! `cargo run --release -p quic --example throughput -- [MiB] [body bytes] [bbr|cubic] [groups] [RTT ms] [loss per mille]`
 //!
-//! Prints megabytes per second at the receiver and the processor time of both ends together.
+//! With an RTT the datagrams pass a relay that delays them, loses some, and carries none above an Ethernet frame. Prints
+//! megabytes per second at the receiver and the processor time of both ends (and the relay) together.
 #![allow(clippy::print_stdout, reason = "its output is its purpose")]
 
 use base::{EntryData, LedgerId, Position, RegionId, RegionName};
 use bytes::Bytes;
 use quic::{Congestion, Identity, Peer, PeerAddress, QuicConfig, QuicEndpoint, QuicEvent, QuicLimits, Sent, Trust};
 use std::error::Error;
+use std::net::SocketAddr;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wire::region::RegionFrame;
+
+mod relay;
 
 type Failure = Box<dyn Error>;
 
@@ -20,6 +25,8 @@ struct Run {
     body_bytes: usize,
     congestion: Congestion,
     groups: u64,
+    rtt_ms: u64,
+    loss_per_mille: u64,
 }
 
 fn parse_args() -> Result<Run, Failure> {
@@ -30,6 +37,8 @@ fn parse_args() -> Result<Run, Failure> {
         body_bytes: usize::try_from(number(1, 131_072)?)?,
         congestion: if args.get(2).is_some_and(|a| a == "cubic") { Congestion::Cubic } else { Congestion::Bbr },
         groups: number(3, 16)?,
+        rtt_ms: number(4, 0)?,
+        loss_per_mille: number(5, 0)?,
     })
 }
 
@@ -70,8 +79,8 @@ fn open(name: &str, number: u8, dir: &std::path::Path, congestion: Congestion) -
     Ok(End { endpoint, events, name, number, ca })
 }
 
-fn as_peer(end: &End, dialled: bool) -> Result<Peer, Failure> {
-    let urls = if dialled { vec![PeerAddress::from(end.endpoint.local_addr())] } else { Vec::new() };
+fn as_peer(end: &End, address: Option<SocketAddr>) -> Result<Peer, Failure> {
+    let urls = address.map(PeerAddress::from).into_iter().collect();
     Ok(Peer { region: end.name.clone(), number: end.number, urls, trust: Trust::parse(&end.ca)? })
 }
 
@@ -117,8 +126,12 @@ async fn main() -> Result<(), Failure> {
     std::fs::create_dir_all(&dir)?;
     let mut sender = open("sender", 1, &dir, run.congestion)?;
     let mut receiver = open("receiver", 2, &dir, run.congestion)?;
-    receiver.endpoint.set_peers(vec![as_peer(&sender, false)?]);
-    sender.endpoint.set_peers(vec![as_peer(&receiver, true)?]);
+    let target = receiver.endpoint.local_addr();
+    let mut tasks = JoinSet::new();
+    let address =
+        if run.rtt_ms > 0 { relay::start(&mut tasks, target, run.rtt_ms, run.loss_per_mille).await? } else { target };
+    receiver.endpoint.set_peers(vec![as_peer(&sender, None)?]);
+    sender.endpoint.set_peers(vec![as_peer(&receiver, Some(address))?]);
     while !matches!(sender.events.recv().await, Some(QuicEvent::Up { .. }) | None) {}
 
     let (start, cpu_start) = (Instant::now(), cpu_seconds()?);
@@ -128,10 +141,12 @@ async fn main() -> Result<(), Failure> {
     let (seconds, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds()? - cpu_start);
     let gigabytes = bytes as f64 / 1e9;
     println!(
-        "{:?}, bodies of {} bytes, {} groups: {:.0} MB/s, {:.2} s of processor per GB (both ends), {:.2} s",
+        "{:?}, bodies of {} bytes, {} groups, RTT {} ms, loss {} per mille: {:.0} MB/s, {:.2} s of processor per GB (both ends), {:.2} s",
         run.congestion,
         run.body_bytes,
         run.groups,
+        run.rtt_ms,
+        run.loss_per_mille,
         gigabytes * 1000.0 / seconds,
         cpu / gigabytes,
         seconds
