@@ -1,10 +1,19 @@
-//! The developer's tool: test, tidy, codegen, bench.
+//! The developer's tool: test, tidy, codegen.
+//!
+//! **What**  `cargo xtask test` proves a clone from nothing but Rust and Python, `cargo xtask tidy` keeps the house in the
+//! shape that docs/ARCHITECTURE.md describes, `cargo xtask codegen` writes the protocol module.
 
 mod codegen;
+mod metadata;
+mod proving;
+mod source;
+mod steps;
+mod tidy;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// Everything a developer of Meridian runs besides cargo itself.
 #[derive(Parser)]
@@ -16,6 +25,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Run every test: units and properties, the simulator's campaign, the real program under real clients.
+    Test,
+    /// Check levels, sizes, module docs, words, duplicate versions, licences and numbered invariants.
+    Tidy,
     /// Generate the Rust code of the Pulsar protocol from wire/proto/pulsar.proto.
     Codegen {
         /// Only compare with the committed code; fail when they differ.
@@ -24,11 +37,15 @@ enum Task {
     },
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
+    let root = workspace_root()?;
     match Arguments::parse().task {
+        Task::Test => proving::run(&root),
+        Task::Tidy => tidy::run(&root),
         Task::Codegen { check } => {
             let mode = if check { codegen::Mode::Check } else { codegen::Mode::Write };
-            codegen::run(&workspace_root()?, mode)
+            codegen::run(&root, mode)?;
+            Ok(ExitCode::SUCCESS)
         }
     }
 }

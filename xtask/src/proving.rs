@@ -1,0 +1,102 @@
+//! `cargo xtask test`: everything that must hold, from a clean clone with only Rust and Python 3.
+//!
+//! **What**  Python environment → release binary → unit and property tests → the simulator's campaign → live tests with
+//! the official Python client. A failing step does not hide the later ones; what cannot run says what is missing.
+
+use crate::metadata::{Metadata, Scope};
+use crate::steps::{self, Outcome, Steps};
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// What the live tests import, with exact versions.
+const REQUIREMENTS: &str = "chaos/live/requirements.txt";
+/// The environment of the live tests' clients.
+const VENV: &str = ".venv";
+/// In the environment: the requirements that were installed completely.
+const STAMP: &str = "installed-requirements.txt";
+/// Seeds of the simulator in each run.
+const CAMPAIGN_SEEDS: &str = "2000";
+/// The profile of tests, shared with clippy so that little is built twice.
+const PROFILE: &str = "ci";
+
+/// Runs all steps.
+///
+/// # Errors
+/// When cargo cannot describe the workspace; failing steps are the exit code, not errors.
+pub(crate) fn run(root: &Path) -> Result<ExitCode> {
+    let metadata = Metadata::read(root, Scope::Workspace)?;
+    let mut steps = Steps::default();
+    let python = steps.run("python environment", || python_environment(root));
+    let release = steps
+        .run("release binary", || steps::execute(steps::cargo(root).args(["build", "--release", "-p", "meridian"])));
+    steps.run("unit and property tests", || {
+        let arguments = ["test", "--profile", PROFILE, "--workspace", "--exclude", "live", "--no-fail-fast"];
+        steps::execute(steps::cargo(root).args(arguments))
+    });
+    steps.run("simulator campaign", || campaign(root, &metadata));
+    steps.run("live tests", || live(root, &metadata, &[&python, &release]));
+    Ok(steps.finish())
+}
+
+fn campaign(root: &Path, metadata: &Metadata) -> Outcome {
+    if !metadata.own("sim").is_some_and(|sim| sim.has_target("bin", Some("sim"))) {
+        return Outcome::Missing("the crate chaos/sim has no binary `sim`".to_owned());
+    }
+    let build = ["run", "--profile", PROFILE, "-p", "sim", "--bin", "sim", "--"];
+    steps::execute(steps::cargo(root).args(build).args(["campaign", "--seeds", CAMPAIGN_SEEDS]))
+}
+
+fn live(root: &Path, metadata: &Metadata, needed: &[&Outcome]) -> Outcome {
+    if !metadata.own("live").is_some_and(|live| live.has_target("test", None)) {
+        return Outcome::Missing("the crate chaos/live has no tests".to_owned());
+    }
+    if needed.iter().any(|outcome| **outcome != Outcome::Passed) {
+        return Outcome::Missing("a step that it needs has failed".to_owned());
+    }
+    let binary = metadata.target_directory.join("release").join("meridian");
+    let mut command = steps::cargo(root);
+    command.args(["test", "--profile", PROFILE, "-p", "live", "--no-fail-fast"]);
+    command.env("MERIDIAN_BIN", binary).env("MERIDIAN_PYTHON", venv_python(root));
+    steps::execute(&mut command)
+}
+
+/// Creates the environment when the requirements are not what it holds.
+fn python_environment(root: &Path) -> Outcome {
+    let wanted = match std::fs::read_to_string(root.join(REQUIREMENTS)) {
+        Ok(text) => text,
+        Err(error) => return Outcome::Missing(format!("{REQUIREMENTS}: {error}")),
+    };
+    let venv = root.join(VENV);
+    if is_up_to_date(&venv, &wanted) {
+        eprintln!("    {VENV} holds {REQUIREMENTS} already");
+        return Outcome::Passed;
+    }
+    let created = steps::execute(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
+    if created != Outcome::Passed {
+        return created;
+    }
+    let mut pip = Command::new(venv_python(root));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(root.join(REQUIREMENTS));
+    let installed = steps::execute(&mut pip);
+    if installed != Outcome::Passed {
+        return installed;
+    }
+    match std::fs::write(venv.join(STAMP), wanted).context("cannot write the stamp") {
+        Ok(()) => Outcome::Passed,
+        Err(error) => {
+            eprintln!("    {error:#}");
+            Outcome::Failed(1)
+        }
+    }
+}
+
+/// The stamp is written last, so an interrupted installation is done again.
+fn is_up_to_date(venv: &Path, wanted: &str) -> bool {
+    let stamp = std::fs::read_to_string(venv.join(STAMP));
+    stamp.is_ok_and(|installed| installed == wanted) && venv.join("bin").join("python").exists()
+}
+
+fn venv_python(root: &Path) -> PathBuf {
+    root.join(VENV).join("bin").join("python")
+}
