@@ -29,6 +29,8 @@ mod step;
 mod subscriptions;
 mod table;
 mod tenants;
+#[cfg(test)]
+mod tests;
 mod topic_list;
 mod topic_policies;
 mod topics;

@@ -6,7 +6,7 @@ use crate::policy::{Place, Policy, Setter, Shape, fields};
 use crate::record::{edit_namespace, no_namespace};
 use crate::step::{Context, Next, Step};
 use serde_json::Value;
-use tenancy::Policies;
+use tenancy::{BundleRange, Policies};
 
 macro_rules! policies {
     ($($setter:ident $path:literal $place:ident $key:literal $shape:expr;)*) => {
@@ -66,6 +66,9 @@ pub(crate) const TABLE: &[Policy] = policies! {
 fn find(call: &Call) -> Result<&'static Policy, Refusal> {
     let word = call.param("policy");
     TABLE.iter().find(|policy| policy.path == word).ok_or_else(|| {
+        if BundleRange::parse(word).is_some() {
+            return Refusal::new(501, format!("deleting bundle {word} alone is not built yet: delete topics by name"));
+        }
         let shown: String = word.chars().take(64).collect();
         Refusal::new(404, format!("a namespace has no policy '{shown}': see /admin/v2/namespaces of the documentation"))
     })

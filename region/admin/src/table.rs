@@ -234,8 +234,6 @@ const UNBUILT: &[Route] = rows! { "admin";
     Get "/v2/clusters/:cluster/namespaceIsolationPolicies/*" any unbuilt;
     Post "/v2/clusters/:cluster/namespaceIsolationPolicies/*" any unbuilt;
     Delete "/v2/clusters/:cluster/namespaceIsolationPolicies/*" any unbuilt;
-    Delete "/v2/namespaces/:tenant/:namespace/:bundle" any unbuilt;
-    Get "/v2/namespaces/:cluster/antiAffinity/:group" any unbuilt;
     Get "/v2/broker-stats/*" any unbuilt;
     Get "/v2/bookies/*" any unbuilt;
     Post "/v2/bookies/*" any unbuilt;

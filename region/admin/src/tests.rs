@@ -1,0 +1,11 @@
+//! Every endpoint through the real machine, a real broker, and models of metadata and storage.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod bed;
+mod leniency;
+mod matrix;
+mod namespaces;
+mod region;
+mod topics;
+mod waiting;
