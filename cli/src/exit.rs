@@ -46,6 +46,12 @@ impl Failure {
         Self { code: u8::try_from(code).unwrap_or(70), reason: reason.to_string() }
     }
 
+    /// Adds where to look.
+    pub(crate) fn hint(mut self, hint: &str) -> Self {
+        self.reason = format!("{}\n{hint}", self.reason);
+        self
+    }
+
     pub(crate) fn reason(&self) -> &str {
         &self.reason
     }

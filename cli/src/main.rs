@@ -5,10 +5,18 @@
 //!
 //! **Not here**  What a server does (`server` and below it).
 
+mod bench;
+mod client;
 mod clock;
+mod consume;
 mod exit;
+mod http;
 mod logging;
+mod playground;
+mod produce;
 mod server_cmd;
+mod service;
+mod template;
 mod term;
 mod token;
 
@@ -31,6 +39,14 @@ struct Cli {
 enum Command {
     /// Run one region on this machine: ready in under a second, data in ./data
     Server(server_cmd::ServerArgs),
+    /// Two regions on this machine, a link between them to break, and a load whose invariants are shown live
+    Playground(playground::PlaygroundArgs),
+    /// Publish messages
+    Produce(produce::ProduceArgs),
+    /// Print messages of a topic
+    Consume(consume::ConsumeArgs),
+    /// Measure a server beside what the disk and the loopback allow
+    Bench(bench::BenchArgs),
     /// Make keys and tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -60,6 +76,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Server(args) => server_cmd::run(&args),
+        Command::Playground(args) => playground::run(args),
+        Command::Produce(args) => produce::run(&args),
+        Command::Consume(args) => consume::run(&args),
+        Command::Bench(args) => bench::run(args),
         Command::Token(command) => token::run(command),
         Command::Geo(_) => Err(Failure::unbuilt("meridian geo")),
         Command::Explain(_) => Err(Failure::unbuilt("meridian explain")),

@@ -75,7 +75,11 @@ pub(crate) fn run(args: &ServerArgs) -> Result<(), Failure> {
     logging::start();
     let (config, ignored) = args.settings().map_err(Failure::config)?;
     if !ignored.is_empty() {
-        tracing::warn!(keys = ignored.join(" "), "{} keys of --broker-conf mean nothing here and are ignored", ignored.len());
+        tracing::warn!(
+            keys = ignored.join(" "),
+            "{} keys of --broker-conf mean nothing here and are ignored",
+            ignored.len()
+        );
     }
     let server = Server::start(config).map_err(|error| Failure::with_code(error.exit_code(), error))?;
     term::line(&server.ready_line()).map_err(|error| Failure::io("cannot write to standard output", error))?;
@@ -120,7 +124,8 @@ impl ServerArgs {
             settings.toml(path)?;
         }
         let variables = std::env::vars_os();
-        settings.env(variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))))?;
+        settings
+            .env(variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))))?;
         let data = self.data.as_ref().map(|path| path.display().to_string());
         let flags = [
             ("data", &data, "--data"),

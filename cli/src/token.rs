@@ -87,7 +87,9 @@ fn create(args: &CreateArgs) -> Result<(), Failure> {
     };
     let now_s = clock::wall_ms() / 1000;
     let expires_at_s = match &args.expiry {
-        Some(text) => Some(now_s + duration(text).map_err(|rule| Failure::usage(format!("--expiry: {rule}")))?.as_secs()),
+        Some(text) => {
+            Some(now_s + duration(text).map_err(|rule| Failure::usage(format!("--expiry: {rule}")))?.as_secs())
+        }
         None => None,
     };
     let claims = TokenClaims { expires_at_s, audience: args.audience.clone(), ..TokenClaims::of_role(&args.subject) };
@@ -100,10 +102,15 @@ fn keygen(args: &KeygenArgs) -> Result<(), Failure> {
         let pair = if args.rsa { rsa_pair() } else { p256_pair() };
         let (secret, open) = pair.map_err(|error| Failure::io("cannot make a key pair", error))?;
         write_secret(private, &secret)?;
-        std::fs::write(public, open).map_err(|error| Failure::io(format!("cannot write {}", public.display()), error))?;
+        std::fs::write(public, open)
+            .map_err(|error| Failure::io(format!("cannot write {}", public.display()), error))?;
         let alg = if args.rsa { "RS256" } else { "ES256" };
         let server = format!("tokenPublicKey=file://{}  tokenPublicAlg={alg}", absolute(public));
-        term::say(&format!("private key {}\npublic key  {}\nfor a server: {server}", private.display(), public.display()));
+        term::say(&format!(
+            "private key {}\npublic key  {}\nfor a server: {server}",
+            private.display(),
+            public.display()
+        ));
         return Ok(());
     }
     if args.private_key.is_some() || args.public_key.is_some() {
@@ -113,10 +120,16 @@ fn keygen(args: &KeygenArgs) -> Result<(), Failure> {
     match &args.out {
         Some(path) => {
             write_secret(path, &secret)?;
-            term::say(&format!("secret key {}\nfor a server: tokenSecretKey=file://{}", path.display(), absolute(path)));
+            term::say(&format!(
+                "secret key {}\nfor a server: tokenSecretKey=file://{}",
+                path.display(),
+                absolute(path)
+            ));
             Ok(())
         }
-        None => term::line(&key_to_data_url(&secret)).map_err(|error| Failure::io("cannot write to standard output", error)),
+        None => {
+            term::line(&key_to_data_url(&secret)).map_err(|error| Failure::io("cannot write to standard output", error))
+        }
     }
 }
 

@@ -77,10 +77,14 @@ impl Reader<'_> {
         let line = line_of(self.content, key.span().start);
         let dot = if section.is_empty() { "" } else { "." };
         let place = format!("{}:{line}: {section}{dot}{}", self.source, key.get_ref());
-        let setting = find(section, key.get_ref()).ok_or_else(|| ConfigError::new(&place, unknown(section, key.get_ref())))?;
+        let setting =
+            find(section, key.get_ref()).ok_or_else(|| ConfigError::new(&place, unknown(section, key.get_ref())))?;
         let value = scalar(value.get_ref()).ok_or_else(|| {
             let found = value.get_ref().type_str();
-            ConfigError::new(&place, format!("it needs a text, a number, true, false or a list of texts, not a {found}"))
+            ConfigError::new(
+                &place,
+                format!("it needs a text, a number, true, false or a list of texts, not a {found}"),
+            )
         })?;
         Ok(Entry { setting, value, place })
     }

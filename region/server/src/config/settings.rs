@@ -99,7 +99,9 @@ impl Settings {
             match SETTINGS.iter().find(|setting| setting.pulsar == entry.key) {
                 // An empty value is how Pulsar's file writes "the default".
                 Some(_) if entry.value.is_empty() => (),
-                Some(setting) => self.apply(setting, &entry.value, &format!("{source}:{}: {}", entry.line, entry.key))?,
+                Some(setting) => {
+                    self.apply(setting, &entry.value, &format!("{source}:{}: {}", entry.line, entry.key))?
+                }
                 None => self.ignored.push(entry.key),
             }
         }
@@ -177,9 +179,8 @@ pub fn read_key(setting: &str, source: &str) -> Result<Vec<u8>, ConfigError> {
     let parsed = KeySource::parse(source).map_err(|error| ConfigError::new(setting, error.to_string()))?;
     match parsed {
         KeySource::Inline(bytes) => Ok(bytes),
-        KeySource::File(path) => {
-            std::fs::read(&path).map_err(|error| ConfigError::new(setting, format!("cannot read the file {path}: {error}")))
-        }
+        KeySource::File(path) => std::fs::read(&path)
+            .map_err(|error| ConfigError::new(setting, format!("cannot read the file {path}: {error}"))),
     }
 }
 

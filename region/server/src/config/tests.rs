@@ -87,7 +87,9 @@ fn a_broker_conf_gives_what_is_known_and_lists_the_rest() {
 fn tls_settings_say_that_they_are_not_built() {
     let (_dir, path) = file("broker.conf", "brokerServicePortTls=6651\n");
     let error = settings().broker_conf(&path).unwrap_err().to_string();
-    assert!(error.ends_with("broker.conf:1: brokerServicePortTls: TLS listeners are not built yet: leave this setting out"));
+    assert!(
+        error.ends_with("broker.conf:1: brokerServicePortTls: TLS listeners are not built yet: leave this setting out")
+    );
 }
 
 #[test]

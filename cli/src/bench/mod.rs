@@ -1,0 +1,354 @@
+//! `meridian bench`: open-loop load, whole histograms, and beside every leg what the disk could do in the same minute.
+//!
+//! **Invariants**
+//! - I1  a ratio's denominator is measured in the same run, right before and after its numerator.
+
+mod geo;
+mod probe;
+mod process;
+mod publish;
+mod report;
+mod topics;
+
+use crate::client::{ServiceUrl, full_topic};
+use crate::exit::Failure;
+use crate::service::ServiceArgs;
+use crate::{clock, term};
+use probe::{DiskProbe, ProbeFile};
+use process::Usage;
+use report::{machine, mb_per_s, median, to_f64, write};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A probe lasts so long.
+const PROBE_TIME: Duration = Duration::from_secs(1);
+/// Probes before and after a leg that differ by more than this share make the leg worthless (measuring.md A6).
+const PROBE_DRIFT_MAX: f64 = 0.25;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Scenario {
+    /// Durable publishing as fast as it goes, beside the sink and the disk (R1, R3, R5)
+    Publish(PublishArgs),
+    /// Publish latency at a fixed rate, beside the latency of a raw sync (R4)
+    Latency(LatencyArgs),
+    /// Topics created one by one, and many in flight
+    Topics(TopicsArgs),
+    /// Lag between two regions at a fixed rate
+    Geo(GeoArgs),
+    /// Only the disk and the sink
+    Probe(ProbeArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct Common {
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// Topics begin with this name
+    #[arg(long, value_name = "NAME", default_value = "bench")]
+    topic: String,
+    /// Process of the server, for its CPU time, memory and bytes written
+    #[arg(long, value_name = "PID")]
+    server_pid: Option<u32>,
+    /// Where raw data goes
+    #[arg(long, value_name = "FILE", default_value = "bench.json")]
+    out: PathBuf,
+    /// Folder for the probe's file: on the disk that the server writes to
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    disk: PathBuf,
+}
+
+impl Common {
+    fn token(&self) -> Result<Option<String>, Failure> {
+        self.service.token()
+    }
+
+    /// A name that no earlier run used.
+    fn fresh_topic(&self) -> String {
+        format!("{}-{}", full_topic(&self.topic), clock::wall_ms())
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct PublishArgs {
+    #[command(flatten)]
+    common: Common,
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    connections: u32,
+    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
+    message_size: usize,
+    /// Messages per batch
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    batch: u32,
+    /// Batches without a receipt, per connection
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    window: usize,
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    seconds: u64,
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    rounds: u32,
+    /// Messages per second; 0 = as fast as it goes
+    #[arg(long, value_name = "N", default_value_t = 0.0)]
+    rate: f64,
+}
+
+#[derive(Debug, clap::Args)]
+struct LatencyArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Messages per second
+    #[arg(long, value_name = "N", default_value_t = 500.0)]
+    rate: f64,
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    connections: u32,
+    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
+    message_size: usize,
+    /// Messages per batch; 1 = no batch
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    batch: u32,
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    seconds: u64,
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    rounds: u32,
+}
+
+#[derive(Debug, clap::Args)]
+struct TopicsArgs {
+    #[command(flatten)]
+    common: Common,
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    count: u64,
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    in_flight: usize,
+}
+
+#[derive(Debug, clap::Args)]
+struct GeoArgs {
+    #[command(flatten)]
+    common: Common,
+    /// The region where messages are read
+    #[arg(long, value_name = "URL")]
+    to_url: String,
+    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
+    message_size: usize,
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    rate: u32,
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    seconds: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct ProbeArgs {
+    /// Folder for the probe's file
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    disk: PathBuf,
+    /// Bytes per write and sync
+    #[arg(long, value_name = "BYTES", default_value_t = 128 << 10)]
+    size: usize,
+}
+
+/// Runs one scenario.
+pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::io("cannot start threads", error))?;
+    match args.scenario {
+        Scenario::Publish(args) => publish_rounds(&args, &runtime),
+        Scenario::Latency(args) => latency_rounds(&args, &runtime),
+        Scenario::Topics(args) => runtime.block_on(topic_legs(&args)),
+        Scenario::Geo(args) => runtime.block_on(geo_leg(&args)),
+        Scenario::Probe(args) => probe_only(&args),
+    }
+}
+
+fn probe_file(dir: &Path) -> Result<ProbeFile, Failure> {
+    ProbeFile::create(dir).map_err(|error| Failure::io(format!("cannot write the probe in {}", dir.display()), error))
+}
+
+fn disk(file: &mut ProbeFile, size: usize) -> Result<DiskProbe, Failure> {
+    probe::disk_probe(file, size, PROBE_TIME).map_err(|error| Failure::io("the disk probe failed", error))
+}
+
+fn sink(file: &mut ProbeFile, size: usize, lasting: Duration) -> Result<f64, Failure> {
+    probe::sink(file, size, lasting).map_err(|error| Failure::io("the sink failed", error))
+}
+
+/// Whether the disk stayed the same around a leg.
+fn is_steady(before: &DiskProbe, after: &DiskProbe) -> bool {
+    let (low, high) = (before.mb_per_s.min(after.mb_per_s), before.mb_per_s.max(after.mb_per_s));
+    low >= high * (1.0 - PROBE_DRIFT_MAX)
+}
+
+fn publish_rounds(args: &PublishArgs, runtime: &tokio::runtime::Runtime) -> Result<(), Failure> {
+    let common = &args.common;
+    let mut file = probe_file(&common.disk)?;
+    let block = args.message_size * usize::try_from(args.batch).unwrap_or(1);
+    let lasting = Duration::from_secs(args.seconds);
+    let plan = publish::Plan {
+        url: common.service.url()?,
+        token: common.token()?,
+        topic: common.fresh_topic(),
+        connections: args.connections,
+        message_bytes: args.message_size,
+        batch: args.batch,
+        window: args.window,
+        lasting,
+        rate: args.rate,
+    };
+    let (mut rounds, mut ratios, mut speeds, mut costs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for round in 1..=args.rounds {
+        let before = disk(&mut file, block)?;
+        let sink_mb = sink(&mut file, block, lasting)?;
+        let usage = Usage::of(common.server_pid);
+        let outcome = runtime.block_on(publish::run(&plan))?;
+        let used = usage.and_then(|usage| usage.until_now(common.server_pid));
+        let after = disk(&mut file, block)?;
+        let speed = mb_per_s(outcome.payload_bytes, outcome.took);
+        let cpu = used.map(|used| used.json(outcome.payload_bytes, outcome.messages));
+        let per_gb = cpu.as_ref().and_then(|cpu| cpu["cpu_s_per_gb"].as_f64());
+        speeds.push(speed);
+        ratios.push(speed / sink_mb);
+        costs.extend(per_gb);
+        term::say(&format!(
+            "round {round}: {speed:.0} MB/s  sink {sink_mb:.0}  ratio {:.2}  disk {:.0}→{:.0} MB/s{}{}  {}",
+            speed / sink_mb,
+            before.mb_per_s,
+            after.mb_per_s,
+            per_gb.map_or_else(String::new, |cost| format!("  server {cost:.2} CPU s/GB")),
+            if is_steady(&before, &after) { "" } else { "  (disk drifted: discard)" },
+            outcome.latencies.intended.line(),
+        ));
+        rounds.push(json!({
+            "disk_before": before.json(), "disk_after": after.json(), "disk_steady": is_steady(&before, &after),
+            "sink_mb_per_s": sink_mb, "mb_per_s": speed, "ratio_to_sink": speed / sink_mb,
+            "messages": outcome.messages, "payload_bytes": outcome.payload_bytes, "seconds": outcome.took.as_secs_f64(),
+            "latency_from_send": outcome.latencies.sent.json(), "latency_from_intended": outcome.latencies.intended.json(),
+            "server": cpu, "machine": machine(),
+        }));
+    }
+    let cost = if costs.is_empty() { String::new() } else { format!("  server {:.2} CPU s/GB", median(&costs)) };
+    term::say(&format!("median: {:.0} MB/s  ratio to the sink (R1) {:.2}{cost}", median(&speeds), median(&ratios)));
+    let settings = json!({
+        "connections": args.connections, "message_bytes": args.message_size, "batch": args.batch,
+        "window": args.window, "seconds": args.seconds, "rate": args.rate,
+    });
+    write(&common.out, &json!({ "scenario": "publish", "settings": settings, "rounds": rounds }))
+}
+
+fn latency_rounds(args: &LatencyArgs, runtime: &tokio::runtime::Runtime) -> Result<(), Failure> {
+    /// What one small message costs a raw file.
+    const SYNC_BYTES: usize = 4096;
+    let common = &args.common;
+    let mut file = probe_file(&common.disk)?;
+    let plan = publish::Plan {
+        url: common.service.url()?,
+        token: common.token()?,
+        topic: common.fresh_topic(),
+        connections: args.connections,
+        message_bytes: args.message_size,
+        batch: args.batch,
+        window: 10_000,
+        lasting: Duration::from_secs(args.seconds),
+        rate: args.rate,
+    };
+    let (mut rounds, mut p50s, mut p99s) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 1..=args.rounds {
+        let mut before = disk(&mut file, SYNC_BYTES)?;
+        let usage = Usage::of(common.server_pid);
+        let outcome = runtime.block_on(publish::run(&plan))?;
+        let used = usage.and_then(|usage| usage.until_now(common.server_pid));
+        let after = disk(&mut file, SYNC_BYTES)?;
+        let steady = is_steady(&before, &after);
+        let (before_json, after_json) = (before.json(), after.json());
+        before.syncs.add(&after.syncs);
+        let ratio = |quantile| to_f64(outcome.latencies.sent.at(quantile)) / to_f64(before.syncs.at(quantile).max(1));
+        p50s.push(ratio(0.5));
+        p99s.push(ratio(0.99));
+        term::say(&format!(
+            "round {round}: {}  raw sync {}  ratios p50 {:.2} p99 {:.2}{}",
+            outcome.latencies.sent.line(),
+            before.syncs.line(),
+            ratio(0.5),
+            ratio(0.99),
+            if steady { "" } else { "  (disk drifted: discard)" },
+        ));
+        rounds.push(json!({
+            "disk_before": before_json, "disk_after": after_json, "disk_steady": steady,
+            "ratio_p50": ratio(0.5), "ratio_p99": ratio(0.99), "messages": outcome.messages,
+            "latency_from_send": outcome.latencies.sent.json(), "latency_from_intended": outcome.latencies.intended.json(),
+            "server": used.map(|used| used.json(outcome.payload_bytes, outcome.messages)), "machine": machine(),
+        }));
+    }
+    term::say(&format!("median ratios to a raw sync (R4): p50 {:.2}  p99 {:.2}", median(&p50s), median(&p99s)));
+    let settings = json!({
+        "rate": args.rate, "connections": args.connections, "message_bytes": args.message_size,
+        "batch": args.batch, "seconds": args.seconds,
+    });
+    write(&common.out, &json!({ "scenario": "latency", "settings": settings, "rounds": rounds }))
+}
+
+async fn topic_legs(args: &TopicsArgs) -> Result<(), Failure> {
+    let common = &args.common;
+    let (url, token) = (common.service.url()?, common.token()?);
+    let mut legs = Vec::new();
+    for in_flight in [1, args.in_flight.max(1)] {
+        let prefix = format!("{}-{in_flight}", common.fresh_topic());
+        let usage = Usage::of(common.server_pid);
+        let leg = topics::create(&url, token.as_deref(), &prefix, args.count, in_flight).await?;
+        let used = usage.and_then(|usage| usage.until_now(common.server_pid));
+        term::say(&format!(
+            "{} topics with {} in flight: {:.2} s  {}",
+            args.count,
+            leg.in_flight,
+            leg.took.as_secs_f64(),
+            leg.latencies.line()
+        ));
+        legs.push(json!({
+            "in_flight": leg.in_flight, "count": args.count, "seconds": leg.took.as_secs_f64(),
+            "latency": leg.latencies.json(), "server": used.map(|used| used.json(0, args.count)), "machine": machine(),
+        }));
+    }
+    write(&common.out, &json!({ "scenario": "topics", "legs": legs }))
+}
+
+async fn geo_leg(args: &GeoArgs) -> Result<(), Failure> {
+    let common = &args.common;
+    let plan = geo::Plan {
+        from: common.service.url()?,
+        to: ServiceUrl::parse(&args.to_url)?,
+        token: common.token()?,
+        topic: common.fresh_topic(),
+        message_bytes: args.message_size,
+        rate: args.rate,
+        lasting: Duration::from_secs(args.seconds),
+    };
+    let outcome = geo::run(&plan).await?;
+    term::say(&format!(
+        "{} published, {} read there: lag {}",
+        outcome.published,
+        outcome.delivered,
+        outcome.lag.line()
+    ));
+    let settings = json!({ "rate": args.rate, "message_bytes": args.message_size, "seconds": args.seconds });
+    let report = json!({
+        "scenario": "geo", "settings": settings, "published": outcome.published, "delivered": outcome.delivered,
+        "lag": outcome.lag.json(), "machine": machine(),
+    });
+    write(&common.out, &report)
+}
+
+fn probe_only(args: &ProbeArgs) -> Result<(), Failure> {
+    let mut file = probe_file(&args.disk)?;
+    let probe = disk(&mut file, args.size)?;
+    term::say(&format!("disk, {} bytes per sync: {:.0} MB/s  {}", probe.size, probe.mb_per_s, probe.syncs.line()));
+    let sink = sink(&mut file, args.size, 2 * PROBE_TIME)?;
+    term::say(&format!("sink: {sink:.0} MB/s"));
+    let value: Value = json!({ "disk": probe.json(), "sink_mb_per_s": sink, "machine": machine() });
+    term::say(&value["machine"].to_string());
+    Ok(())
+}
