@@ -1,0 +1,39 @@
+//! The publish quota of a namespace, per region.
+
+use super::{Kind, Violation};
+use crate::history::History;
+use crate::queue::{SECOND, Time};
+use std::collections::BTreeMap;
+
+/// The span over which a quota is measured.
+const SPAN: Time = 10 * SECOND;
+
+/// Within one life of a server, no ten seconds see more than the quota, two percent, and what was under way before.
+pub(super) fn check_quota(history: &History, found: &mut Vec<Violation>) {
+    let Some(rate) = history.quota else { return };
+    let mut lives: BTreeMap<(usize, u64), Vec<(Time, u64)>> = BTreeMap::new();
+    for acked in history.acked.iter().filter(|acked| acked.position.is_some()) {
+        let region = history.producers[acked.producer].region;
+        lives.entry((region, acked.boot)).or_default().push((acked.at, acked.last - acked.first + 1));
+    }
+    let span_s = SPAN / SECOND;
+    // Answers may bunch up behind one slow sync or a pause of the whole server: so much may be late by up to a second.
+    let allowed = u64::from(rate) * span_s * 102 / 100 + u64::from(rate) + 8;
+    for ((region, boot), mut times) in lives {
+        times.sort_unstable();
+        let (mut from, mut sum) = (0, 0);
+        for to in 0..times.len() {
+            sum += times[to].1;
+            while times[to].0 - times[from].0 >= SPAN {
+                sum -= times[from].1;
+                from += 1;
+            }
+            if sum > allowed {
+                let text =
+                    format!("region {region} boot {boot}: {sum} messages within {span_s} s at {rate} messages/s");
+                found.push(Violation::new(Kind::Quota, text));
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+use super::{Kind, check};
+use crate::history::{AUDIT, AckAnswered, Acked, Delivered, History, Message, ProducerPlan, Sent, SubKey};
+use base::{LedgerId, Position};
+
+fn sub(region: usize, name: &str) -> SubKey {
+    SubKey { region, topic: "t".into(), name: name.into() }
+}
+
+/// One producer in each of two regions, four messages each, everything right.
+fn good() -> History {
+    let mut history = History { regions: 2, ..History::default() };
+    for region in 0..2 {
+        history.producers.push(ProducerPlan { region, topic: "t".into(), messages: 4 });
+        history.subs.push(sub(region, AUDIT));
+        history.subs.push(sub(region, "shared"));
+    }
+    for region in 0..2_usize {
+        let ledger = LedgerId(region as u64 + 1);
+        for number in 0..4_u64 {
+            for producer in 0..2_usize {
+                let position =
+                    Position::new(ledger, i64::try_from(number * 2).unwrap() + i64::try_from(producer).unwrap());
+                let message = Message { producer, number };
+                if producer == region {
+                    history.sent.push(Sent { message: message.clone() });
+                    let at = number * 1_000_000;
+                    let acked = Acked { producer, first: number, last: number, position: Some(position), at, boot: 1 };
+                    history.acked.push(acked);
+                }
+                for name in [AUDIT, "shared"] {
+                    let step = number + 1;
+                    let messages = vec![message.clone()];
+                    let sub = sub(region, name);
+                    let session = region as u64;
+                    history.delivered.push(Delivered { sub, session, position, messages, redelivery: 0, step });
+                }
+            }
+        }
+    }
+    // Sessions of the shared consumers do not count for order; give the audits their own.
+    for delivered in &mut history.delivered {
+        if delivered.sub.name != AUDIT {
+            delivered.session += 10;
+        }
+    }
+    history
+}
+
+fn kinds(history: &History) -> Vec<Kind> {
+    let mut kinds: Vec<Kind> = check(history).into_iter().map(|violation| violation.kind).collect();
+    kinds.dedup();
+    kinds
+}
+
+#[test]
+fn a_correct_history_has_no_findings() {
+    assert_eq!(check(&good()), []);
+}
+
+#[test]
+fn a_lost_message_is_found() {
+    let mut history = good();
+    history.delivered.retain(|d| d.messages[0] != Message { producer: 0, number: 2 });
+    assert!(kinds(&history).contains(&Kind::Lost));
+}
+
+#[test]
+fn a_message_missing_in_the_other_region_is_found() {
+    let mut history = good();
+    history.delivered.retain(|d| d.sub.region == 0 || d.messages[0] != Message { producer: 0, number: 3 });
+    let kinds = kinds(&history);
+    assert!(kinds.contains(&Kind::Lost) && kinds.contains(&Kind::Copy), "{kinds:?}");
+}
+
+#[test]
+fn a_message_missing_in_one_subscription_is_found() {
+    let mut history = good();
+    history.delivered.retain(|d| d.sub.name == AUDIT || d.messages[0] != Message { producer: 0, number: 3 });
+    assert_eq!(kinds(&history), [Kind::Lost]);
+}
+
+#[test]
+fn a_duplicate_is_found() {
+    let mut history = good();
+    let mut again = history.delivered[0].clone();
+    again.position = Position::new(LedgerId(1), 100);
+    again.session = 77;
+    history.delivered.push(again);
+    assert!(kinds(&history).contains(&Kind::Duplicate));
+}
+
+#[test]
+fn a_swap_is_found_as_order_and_as_different_copies() {
+    let mut history = good();
+    let audit: Vec<usize> = (0..history.delivered.len())
+        .filter(|i| history.delivered[*i].sub == sub(0, AUDIT) && history.delivered[*i].messages[0].producer == 1)
+        .collect();
+    let (a, b) = (audit[0], audit[1]);
+    let first = history.delivered[a].messages.clone();
+    history.delivered[a].messages = history.delivered[b].messages.clone();
+    history.delivered[b].messages = first;
+    let kinds = kinds(&history);
+    assert!(kinds.contains(&Kind::Order) && kinds.contains(&Kind::Copy), "{kinds:?}");
+}
+
+#[test]
+fn a_message_of_nobody_is_found() {
+    let mut history = good();
+    history.sent.remove(0);
+    assert!(kinds(&history).contains(&Kind::Phantom));
+}
+
+#[test]
+fn a_receipt_with_a_wrong_position_is_found() {
+    let mut history = good();
+    history.acked[0].position = Some(Position::new(LedgerId(1), 55));
+    assert_eq!(kinds(&history), [Kind::Position]);
+}
+
+#[test]
+fn a_position_with_two_contents_is_found() {
+    let mut history = good();
+    let mut again = history.delivered[0].clone();
+    again.messages = vec![Message { producer: 0, number: 3 }];
+    again.session = 78;
+    history.delivered.push(again);
+    assert!(kinds(&history).contains(&Kind::Position));
+}
+
+#[test]
+fn a_forgotten_acknowledgement_is_found() {
+    let mut history = good();
+    let position = history.delivered[1].position;
+    let key = history.delivered[1].sub.clone();
+    history.answered.push(AckAnswered { sub: key.clone(), positions: vec![position], step: 50 });
+    assert_eq!(check(&history), []);
+    let mut again = history.delivered[1].clone();
+    again.step = 60;
+    history.delivered.push(again);
+    assert_eq!(kinds(&history), [Kind::AckForgotten]);
+}
+
+#[test]
+fn an_exclusive_consumer_that_goes_back_is_found() {
+    let mut history = good();
+    let again = history.delivered[0].clone();
+    history.delivered.push(again);
+    assert_eq!(kinds(&history), [Kind::DeliveryOrder]);
+}
+
+#[test]
+fn too_much_within_ten_seconds_is_found() {
+    let mut history = good();
+    history.quota = Some(10);
+    assert_eq!(check(&history), []);
+    let mut many = history.acked[0].clone();
+    many.first = 0;
+    many.last = 3;
+    many.position = None;
+    history.acked.extend(std::iter::repeat_n(many.clone(), 100));
+    assert_eq!(check(&history), [], "duplicates are not charged");
+    for acked in &mut history.acked {
+        acked.position = acked.position.or(Some(Position::new(LedgerId(1), 0)));
+    }
+    assert!(kinds(&history).contains(&Kind::Quota));
+}
+
+#[test]
+fn an_unfinished_run_is_found() {
+    let mut history = good();
+    history.unfinished = Some("nobody came".into());
+    assert_eq!(kinds(&history), [Kind::Liveness]);
+}

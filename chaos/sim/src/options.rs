@@ -1,0 +1,100 @@
+//! What a seed decides before its run begins: how much, how fast, which faults.
+
+use crate::queue::{MS, SECOND, Time};
+use base::Rng;
+use std::fmt;
+
+/// A run's options; each seed has its own mix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub seed: u64,
+    pub topics: u64,
+    pub producers_per_topic: u64,
+    /// Per producer.
+    pub messages: u64,
+    /// Messages that one SEND may carry.
+    pub batch_max: u64,
+    pub payload_max: u64,
+    /// SENDs of one producer that are not answered.
+    pub window: usize,
+    /// Longest pause between two SENDs of a producer.
+    pub pause_max: Time,
+    /// How long faults go on after everybody is connected.
+    pub faults_for: Time,
+    pub crashes: u64,
+    pub freezes: u64,
+    pub cuts: u64,
+    pub kills: u64,
+    pub unloads: u64,
+    /// Longest delay of a client's bytes, a sync, a metadata answer, a frame between regions.
+    pub client_delay: Time,
+    pub disk_delay: Time,
+    pub meta_delay: Time,
+    pub link_delay: Time,
+    /// Publish quota of the namespace in each region, messages per second.
+    pub quota: Option<u32>,
+    /// Bytes of one log file.
+    pub file_bytes: u64,
+}
+
+impl Options {
+    /// The options of a seed.
+    pub fn of_seed(seed: u64) -> Self {
+        let mut rng = Rng::new(seed).fork("options");
+        let quota = rng.percent(25).then(|| u32::try_from(rng.range(20, 60)).unwrap_or(20));
+        let some = |rng: &mut Rng, chance: u64| if rng.percent(chance) { rng.range(1, 4) } else { 0 };
+        Self {
+            seed,
+            topics: rng.range(1, 2),
+            producers_per_topic: rng.range(1, 2),
+            messages: rng.range(20, 120),
+            batch_max: rng.range(1, 4),
+            payload_max: *rng.pick(&[16, 100, 2000, 6000]).unwrap_or(&16),
+            window: usize::try_from(rng.range(1, 20)).unwrap_or(1),
+            pause_max: rng.range(1, 300) * MS,
+            faults_for: rng.range(5, 30) * SECOND,
+            crashes: some(&mut rng, 75),
+            freezes: some(&mut rng, 40),
+            cuts: some(&mut rng, 60),
+            kills: some(&mut rng, 60),
+            unloads: some(&mut rng, 40),
+            client_delay: rng.range(1, 20) * MS,
+            disk_delay: rng.range(1, 40) * MS,
+            meta_delay: rng.range(1, 60) * MS,
+            link_delay: rng.range(1, 150) * MS,
+            quota,
+            file_bytes: *rng.pick(&[64 << 10, 256 << 10, 1 << 20]).unwrap_or(&(64 << 10)),
+        }
+    }
+}
+
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |time: Time| time / MS;
+        write!(
+            f,
+            "seed={} topics={} producers={} messages={} batch={} payload={} window={} pause={}ms faults={}ms \
+             crash={} freeze={} cut={} kill={} unload={} client={}ms disk={}ms meta={}ms link={}ms quota={:?} file={}",
+            self.seed,
+            self.topics,
+            self.producers_per_topic,
+            self.messages,
+            self.batch_max,
+            self.payload_max,
+            self.window,
+            ms(self.pause_max),
+            ms(self.faults_for),
+            self.crashes,
+            self.freezes,
+            self.cuts,
+            self.kills,
+            self.unloads,
+            ms(self.client_delay),
+            ms(self.disk_delay),
+            ms(self.meta_delay),
+            ms(self.link_delay),
+            self.quota,
+            self.file_bytes,
+        )
+    }
+}

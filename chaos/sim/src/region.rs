@@ -1,0 +1,223 @@
+//! One region: what survives its process, and the process, made as the server makes it.
+
+use crate::bugs::Bug;
+use crate::disk::{Platter, SimDisk};
+use crate::options::Options;
+use crate::queue::{MS, Time};
+use admin::{AdminApi, AdminOptions};
+use base::{LedgerId, Mono, NamespaceName, NodeId, Now, RegionId, RegionName, Rng, TenantName};
+use bookie::layout::LayoutOptions;
+use bookie::{Bookie, BookieOptions};
+use broker::io::ConnId;
+use broker::{Broker, BrokerOptions, Core};
+use bytes::Bytes;
+use meta_api::{MetaEvent, MetaRequest, MetaState, Write};
+use node::{ADMIN_OWNER, Input, Node, Output};
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+use tenancy::keys::{self, Key};
+use tenancy::{BrokerDefaults, ClusterData, Policies, PolicyRecord, PublishRate, TenantInfo};
+use wire::commands::BrokerUrls;
+
+/// The only node of a region.
+pub const NODE: NodeId = NodeId(1);
+/// What the wall clocks show at the start.
+const WALL_START_MS: u64 = 1_800_000_000_000;
+/// The namespace of every run.
+pub const NAMESPACE: (&str, &str) = ("sim", "both");
+
+/// A region, running or not.
+pub struct Region {
+    pub name: RegionName,
+    pub number: RegionId,
+    /// Durable at once: an ideal store. The state before the last write is kept for [`Bug::MetadataNotDurable`].
+    pub meta: MetaState,
+    pub meta_before: VecDeque<MetaState>,
+    pub platter: Platter,
+    /// Counts the lives of the process.
+    pub boot: u64,
+    pub process: Option<Process>,
+}
+
+/// A running server.
+pub struct Process {
+    pub node: Node,
+    pub disk: SimDisk,
+    pub started: Time,
+    pub frozen: bool,
+    /// What came while the process was frozen.
+    pub inbox: VecDeque<Input>,
+    /// The earliest timer that is planned.
+    pub timer: Option<Time>,
+    /// Watch events are delivered in order.
+    pub watch_free_at: Time,
+    pub conns: BTreeSet<ConnId>,
+}
+
+impl Process {
+    pub fn now(&self, at: Time) -> Now {
+        Now { mono: Mono(at - self.started), wall_ms: WALL_START_MS + at / MS }
+    }
+}
+
+fn parse_region(index: usize) -> RegionName {
+    RegionName::parse(["east", "west"][index]).unwrap_or_else(|error| panic!("Region: its name is valid: {error}"))
+}
+
+impl Region {
+    /// A region with metadata for a namespace that lives in both.
+    pub fn new(index: usize, options: &Options, bug: Option<Bug>) -> Self {
+        let mut region = Self {
+            name: parse_region(index),
+            number: RegionId(u8::try_from(index + 1).unwrap_or(1)),
+            meta: MetaState::new(),
+            meta_before: VecDeque::new(),
+            platter: Platter::default(),
+            boot: 0,
+            process: None,
+        };
+        region.create_records(options, bug);
+        region
+    }
+
+    fn create_records(&mut self, options: &Options, bug: Option<Bug>) {
+        let both = BTreeSet::from([parse_region(0), parse_region(1)]);
+        for (number, name) in (1..).zip(&both) {
+            let data = ClusterData { number: Some(RegionId(number)), ..ClusterData::default() };
+            self.put(keys::cluster_key(name), &data);
+        }
+        let (Ok(tenant), Ok(namespace)) =
+            (TenantName::parse(NAMESPACE.0), NamespaceName::new(NAMESPACE.0, NAMESPACE.1))
+        else {
+            panic!("Region: the names of the run are valid");
+        };
+        let info = TenantInfo { allowed_clusters: both.clone(), ..TenantInfo::default() };
+        self.put(keys::tenant_key(&tenant), &info);
+        let rate = options.quota.filter(|_| bug != Some(Bug::QuotaIgnored)).and_then(|rate| i32::try_from(rate).ok());
+        let policies = Policies {
+            replication_clusters: both,
+            deduplication_enabled: Some(bug != Some(Bug::DeduplicationOff)),
+            namespace_publish_rate: rate
+                .map(|rate| PublishRate { publish_throttling_rate_in_msg: rate, ..PublishRate::default() }),
+            ..Policies::default()
+        };
+        let record = PolicyRecord { policies, version: 1, writer: Some(parse_region(0)), ..PolicyRecord::default() };
+        self.put(keys::namespace_key(&namespace), &record);
+    }
+
+    fn put<T: serde::Serialize>(&mut self, key: String, value: &T) {
+        let value = serde_json::to_vec(value).unwrap_or_else(|error| panic!("Region: records are JSON: {error}"));
+        let writes = vec![Write::Put { key, value: Bytes::from(value) }];
+        self.meta.apply(&MetaRequest::Txn { compare: Vec::new(), writes });
+    }
+
+    /// Starts the process as `server::boot` does.
+    ///
+    /// # Errors
+    /// When the log does not open.
+    pub fn start(&mut self, at: Time, options: &Options, bug: Option<Bug>, rng: &Rng) -> Result<Vec<Output>, String> {
+        self.boot += 1;
+        let layout = LayoutOptions { file_bytes: options.file_bytes, group_bytes_max: 1 << 20 };
+        let (disk, log) =
+            SimDisk::open(std::mem::take(&mut self.platter), layout, bug).map_err(|error| error.to_string())?;
+        let core = Core::new(
+            self.broker_options(),
+            BrokerDefaults::standalone(),
+            auth::Authenticator::Off,
+            tenancy::Authorization::Off,
+        );
+        let broker = Broker::new(core, rng.fork(&format!("broker {} {}", self.name, self.boot)));
+        let bookie = Bookie::new(NODE, BookieOptions::standard(), log);
+        let admin = AdminApi::new(AdminOptions { owner: ADMIN_OWNER });
+        let started = at;
+        let now = Now { mono: Mono(0), wall_ms: WALL_START_MS + at / MS };
+        let mut known = self.known_ledgers();
+        if bug == Some(Bug::OrphansByMistake) {
+            known.clear();
+        }
+        let mut out = Vec::new();
+        let mut node = Node::new(now, NODE, broker, bookie, admin, &known, &mut out);
+        let space = bookie::disk::DiskEvent::Space { free_bytes: 100 << 30, total_bytes: 100 << 30 };
+        node.handle(now, Input::Disk(space), &mut out);
+        node.handle(now, Input::MetaEvents(self.snapshot()), &mut out);
+        self.process = Some(Process {
+            node,
+            disk,
+            started,
+            frozen: false,
+            inbox: VecDeque::new(),
+            timer: None,
+            watch_free_at: at,
+            conns: BTreeSet::new(),
+        });
+        Ok(out)
+    }
+
+    fn broker_options(&self) -> BrokerOptions {
+        BrokerOptions {
+            node: NODE,
+            region_name: self.name.clone(),
+            region: self.number,
+            urls: BrokerUrls { plain: Some(format!("pulsar://{}:6650", self.name)), tls: None },
+            http_url: format!("http://{}:8080", self.name),
+            server_version: "sim".to_owned(),
+            message_bytes_max: 5 << 20,
+            keep_alive: Duration::from_secs(30),
+            auth_check: Duration::from_secs(60),
+            pending_bytes_max: 64 << 20,
+            topic_cache_bytes: 64 << 10,
+            cache_bytes_max: 128 << 10,
+            connections_max: 1000,
+        }
+    }
+
+    fn known_ledgers(&self) -> BTreeSet<LedgerId> {
+        let keys = self.meta.iter_prefix(keys::LEDGERS);
+        keys.filter_map(|(key, _)| match Key::parse(key) {
+            Some(Key::Ledger(ledger)) => Some(ledger),
+            _ => None,
+        })
+        .collect()
+    }
+
+    fn snapshot(&self) -> Vec<MetaEvent> {
+        let mut events = Vec::new();
+        for prefix in Broker::watched_prefixes() {
+            events.extend(self.meta.iter_prefix(prefix).map(|(key, versioned)| MetaEvent {
+                revision: versioned.version,
+                key: key.to_owned(),
+                value: Some(versioned.value.clone()),
+            }));
+        }
+        events
+    }
+
+    /// The process dies; the connections that it had are given back.
+    pub fn crash(&mut self, rng: &mut Rng, bug: Option<Bug>) -> BTreeSet<ConnId> {
+        let Some(process) = self.process.take() else { return BTreeSet::new() };
+        self.platter = process.disk.crash(rng);
+        if bug == Some(Bug::MetadataNotDurable)
+            && let Some(before) = self.meta_before.pop_front()
+        {
+            self.meta = before;
+        }
+        if bug == Some(Bug::ForgottenCursor) {
+            self.forget_cursors();
+        }
+        self.meta_before.clear();
+        process.conns
+    }
+
+    /// [`Bug::ForgottenCursor`]: no topic knows where its cursors stand.
+    fn forget_cursors(&mut self) {
+        let records: Vec<(String, serde_json::Value)> = self
+            .meta
+            .iter_prefix("/ml/")
+            .filter_map(|(key, versioned)| Some((key.to_owned(), serde_json::from_slice(&versioned.value).ok()?)))
+            .collect();
+        for (key, mut record) in records {
+            record["cursor_ledger"] = serde_json::Value::Null;
+            self.put(key, &record);
+        }
+    }
+}

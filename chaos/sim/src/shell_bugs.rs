@@ -1,0 +1,97 @@
+//! The places where the shell makes the mistakes of [`Bug`].
+
+use crate::bugs::Bug;
+use base::{EntryData, Position};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use wire::pulsar::base_command::Command;
+use wire::pulsar::{BaseCommand, MessageIdData};
+use wire::region::RegionFrame;
+
+/// How often a mistake happens: once in so many chances.
+const ONE_IN: u64 = 20;
+
+/// What the mistakes have to remember.
+#[derive(Debug, Default)]
+pub struct Mistakes {
+    pub bug: Option<Bug>,
+    chances: u64,
+    /// Link → the predecessor that hides a lost entry, or that follows an invented one.
+    hidden: BTreeMap<u64, Position>,
+    /// Link → content that waits for its exchange.
+    held: BTreeMap<u64, EntryData>,
+}
+
+impl Mistakes {
+    pub fn new(bug: Option<Bug>) -> Self {
+        Self { bug, ..Self::default() }
+    }
+
+    pub fn is(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    /// It happens now.
+    pub fn strikes(&mut self, bug: Bug) -> bool {
+        if self.bug != Some(bug) {
+            return false;
+        }
+        self.chances += 1;
+        self.chances.is_multiple_of(ONE_IN)
+    }
+
+    /// The frames that leave instead of `frame`.
+    pub fn outgoing(&mut self, frame: RegionFrame) -> Vec<RegionFrame> {
+        let RegionFrame::Entry { link, previous, position, data } = frame else {
+            let lost = self.is(Bug::LinkRewindLost) && matches!(frame, RegionFrame::Rewind { .. });
+            return if lost { Vec::new() } else { vec![frame] };
+        };
+        if self.strikes(Bug::LinkSkipsEntry) {
+            self.hidden.entry(link).or_insert(previous);
+            return Vec::new();
+        }
+        let previous = self.hidden.remove(&link).unwrap_or(previous);
+        let data = match self.bug {
+            Some(Bug::LinkSwapsEntries) => self.held.insert(link, data.clone()).unwrap_or(data),
+            _ => data,
+        };
+        let entry = RegionFrame::Entry { link, previous, position, data: data.clone() };
+        if self.strikes(Bug::LinkStoresTwice) {
+            let again = Position { ledger: position.ledger, entry: position.entry.next() };
+            self.hidden.insert(link, again);
+            return vec![entry, RegionFrame::Entry { link, previous: position, position: again, data }];
+        }
+        vec![entry]
+    }
+
+    /// What a receiver that does not wait for its disk answers at once.
+    pub fn early_ack(&self, frame: &RegionFrame) -> Option<RegionFrame> {
+        match frame {
+            RegionFrame::Entry { link, position, .. } if self.is(Bug::LinkAckBeforeDurable) => {
+                Some(RegionFrame::Ack { link: *link, position: *position, credit_bytes: 1 << 20 })
+            }
+            _ => None,
+        }
+    }
+
+    /// What a server that does not wait for its disk answers at once; and whether the command still reaches it.
+    pub fn early_answer(&self, command: &Command) -> (Option<Bytes>, bool) {
+        let answer: BaseCommand = match command {
+            Command::Send(send) if self.is(Bug::ReceiptBeforeDurable) => {
+                let id = MessageIdData { ledger_id: u64::MAX, entry_id: u64::MAX, ..MessageIdData::default() };
+                wire::pulsar::CommandSendReceipt {
+                    producer_id: send.producer_id,
+                    sequence_id: send.sequence_id,
+                    message_id: Some(id),
+                    highest_sequence_id: send.highest_sequence_id,
+                }
+                .into()
+            }
+            Command::Ack(ack) if self.is(Bug::AckAnsweredBeforeDurable) || self.is(Bug::AckDropped) => {
+                wire::commands::ack_response(ack.consumer_id, ack.request_id())
+            }
+            _ => return (None, true),
+        };
+        (Some(wire::frame::encode_command(&answer)), !self.is(Bug::AckDropped))
+    }
+}

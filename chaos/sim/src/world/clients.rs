@@ -1,0 +1,283 @@
+//! Clients and their connections.
+
+use super::{Event, Phase, World};
+use crate::bugs::Bug;
+use crate::client::{Acking, Client, Consumer, ConsumerPlan, Io, Left, Pace, Producer, Stream};
+use crate::history::{AUDIT, ProducerPlan, SubKey};
+use crate::queue::{MS, Time};
+use crate::region::NAMESPACE;
+use broker::io::{ConnId, ConnInfo, Outgoing};
+use bytes::{Bytes, BytesMut};
+use node::Input;
+use std::collections::VecDeque;
+use wire::frame::{FrameLimits, FrameSplitter, RawFrame, decode_command};
+use wire::pulsar::command_subscribe::SubType;
+
+/// One connection, both ends.
+pub(super) struct Conn {
+    client: usize,
+    pub(super) region: usize,
+    boot: u64,
+    /// The server still knows it.
+    server_open: bool,
+    /// The client still knows it.
+    client_open: bool,
+    splitter: FrameSplitter,
+    buffer: BytesMut,
+    /// The server does not read; what came meanwhile.
+    paused: bool,
+    held: VecDeque<RawFrame>,
+    to_node_at: Time,
+    to_client_at: Time,
+    stream: Stream,
+}
+
+impl World {
+    pub(super) fn add_clients(&mut self) {
+        let mut rng = self.seed.fork("plan");
+        let options = self.options.clone();
+        for topic in 0..options.topics {
+            let topic = format!("persistent://{}/{}/topic-{topic}", NAMESPACE.0, NAMESPACE.1);
+            for region in 0..2 {
+                for _ in 0..options.producers_per_topic {
+                    let plan = ProducerPlan { region, topic: topic.clone(), messages: options.messages };
+                    let pace = Pace {
+                        window: options.window,
+                        batch_max: options.batch_max,
+                        payload_max: options.payload_max,
+                        pause_max: options.pause_max,
+                    };
+                    let index = self.history.producers.len();
+                    self.history.producers.push(plan.clone());
+                    self.clients.push(Client::Producer(Producer::new(index, plan, pace)));
+                }
+            }
+        }
+        let topics: Vec<String> = self.history.producers.iter().map(|plan| plan.topic.clone()).collect();
+        for topic in std::collections::BTreeSet::from_iter(topics) {
+            for region in 0..2 {
+                let kinds = [
+                    (AUDIT, SubType::Exclusive, Acking::Individual, 1),
+                    ("exclusive", SubType::Exclusive, Acking::Cumulative, 1),
+                    ("shared", SubType::Shared, Acking::Individual, 2),
+                ];
+                for (name, sub_type, acking, consumers) in kinds {
+                    let sub = SubKey { region, topic: topic.clone(), name: name.to_owned() };
+                    self.history.subs.push(sub.clone());
+                    for number in 0..consumers {
+                        let index = self.clients.len();
+                        let plan = ConsumerPlan {
+                            region,
+                            sub: sub.clone(),
+                            name: format!("consumer-{index}-{number}"),
+                            sub_type,
+                            acking,
+                            permits: u32::try_from(rng.range(5, 100)).unwrap_or(5),
+                            pause_max: rng.range(1, 800) * MS,
+                        };
+                        self.clients.push(Client::Consumer(Consumer::new(index, plan)));
+                        self.queue.plan(rng.range(1, 50) * MS, Event::Wake { client: index });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs `act` on a client and does what it wants.
+    pub(super) fn tell_client(&mut self, index: usize, left: Left, act: impl FnOnce(&mut Client, &mut Io<'_>)) {
+        let mut io = Io {
+            now: self.now,
+            rng: &mut self.rng.clients,
+            history: &mut self.history,
+            left,
+            sends: Vec::new(),
+            close: false,
+            dial: false,
+            wake: None,
+        };
+        act(&mut self.clients[index], &mut io);
+        let Io { sends, close, dial, wake, .. } = io;
+        if let Some(at) = wake {
+            self.queue.plan(at, Event::Wake { client: index });
+        }
+        if dial && !self.conn_of.contains_key(&index) {
+            self.dial(index);
+        }
+        let Some(id) = self.conn_of.get(&index).copied() else { return };
+        for bytes in sends {
+            self.send_to_node(id, bytes);
+        }
+        if close {
+            self.kill_conn(id);
+        }
+    }
+
+    fn send_to_node(&mut self, id: ConnId, bytes: Bytes) {
+        let delay = self.rng.net.below(self.options.client_delay);
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.to_node_at = conn.to_node_at.max(self.now + delay);
+        self.queue.plan(conn.to_node_at, Event::ToNode { conn: id, bytes });
+    }
+
+    /// A client connects, or finds nobody.
+    pub(super) fn dial(&mut self, client: usize) {
+        let region = self.clients[client].region();
+        if self.conn_of.contains_key(&client) {
+            return;
+        }
+        let Some(process) = self.regions[region].process.as_mut() else {
+            // Refused: try again in a while.
+            let wait = 100 * MS + self.rng.clients.below(400 * MS);
+            self.queue.plan(self.now + wait, Event::Dial { client });
+            return;
+        };
+        self.last_conn += 1;
+        let id = ConnId(self.last_conn);
+        process.conns.insert(id);
+        let boot = self.regions[region].boot;
+        let conn = Conn {
+            client,
+            region,
+            boot,
+            server_open: true,
+            client_open: true,
+            splitter: FrameSplitter::new(FrameLimits::HANDSHAKE),
+            buffer: BytesMut::new(),
+            paused: false,
+            held: VecDeque::new(),
+            to_node_at: self.now,
+            to_client_at: self.now,
+            stream: Stream::default(),
+        };
+        self.conns.insert(id, conn);
+        self.conn_of.insert(client, id);
+        let info = ConnInfo { peer: format!("client:{client}"), tls_common_name: None, tls: false };
+        self.feed(region, boot, Input::ConnOpened { conn: id, info });
+        self.tell_client(client, Left::default(), |client, io| client.on_open(io));
+    }
+
+    /// The connection breaks: the client knows at once, the server a little later.
+    pub(super) fn kill_conn(&mut self, id: ConnId) {
+        let delay = self.rng.net.below(50 * MS);
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if std::mem::take(&mut conn.server_open) {
+            let (region, boot) = (conn.region, conn.boot);
+            let input = Box::new(Input::ConnClosed { conn: id });
+            self.queue.plan(self.now + delay, Event::Input { region, boot, input });
+        }
+        self.on_client_closed(id);
+    }
+
+    /// The server died: clients notice a little later, and nothing more arrives.
+    pub(super) fn drop_conn(&mut self, id: ConnId) {
+        let delay = self.rng.net.below(50 * MS);
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.server_open = false;
+            self.queue.plan(self.now + delay, Event::ClientClosed { conn: id });
+        }
+    }
+
+    pub(super) fn on_client_closed(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if std::mem::take(&mut conn.client_open) {
+            let client = conn.client;
+            self.conn_of.remove(&client);
+            self.tell_client(client, Left::default(), |client, io| client.on_closed(io));
+        }
+    }
+
+    pub(super) fn on_bytes_to_node(&mut self, id: ConnId, bytes: &Bytes) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if !conn.server_open {
+            return;
+        }
+        conn.buffer.extend_from_slice(bytes);
+        while let Ok(Some(frame)) = conn.splitter.next(&mut conn.buffer) {
+            conn.held.push_back(frame);
+        }
+        self.pass_frames(id);
+    }
+
+    fn pass_frames(&mut self, id: ConnId) {
+        loop {
+            let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.server_open && !conn.paused) else { return };
+            let Some(frame) = conn.held.pop_front() else { return };
+            let (region, boot) = (conn.region, conn.boot);
+            let command = decode_command(&frame.command).ok().and_then(|command| command.command);
+            let (early, reaches) = command.map_or((None, true), |command| self.mistakes.early_answer(&command));
+            if let Some(bytes) = early {
+                self.send_to_client(id, Outgoing::One(bytes));
+            }
+            if reaches {
+                self.feed(region, boot, Input::Frame { conn: id, frame });
+            }
+        }
+    }
+
+    pub(super) fn set_paused(&mut self, id: ConnId, paused: bool) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.paused = paused;
+        }
+        if !paused {
+            // Not within the output that resumed it.
+            self.queue.plan(self.now, Event::ToNode { conn: id, bytes: Bytes::new() });
+        }
+    }
+
+    pub(super) fn set_authenticated(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.splitter.set_limits(FrameLimits::connected(5 << 20));
+        }
+    }
+
+    pub(super) fn send_to_client(&mut self, id: ConnId, bytes: Outgoing) {
+        let delay = self.rng.net.below(self.options.client_delay);
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.to_client_at = conn.to_client_at.max(self.now + delay);
+        let at = conn.to_client_at;
+        let left = Left { step: self.step, at: self.now, boot: conn.boot };
+        let (region, boot) = (conn.region, conn.boot);
+        let len = bytes.len() as u64;
+        let is_message = matches!(bytes, Outgoing::Two(..));
+        let bytes = match bytes {
+            Outgoing::One(bytes) => bytes,
+            Outgoing::Two(first, second) => [first, second].concat().into(),
+        };
+        if is_message && matches!(self.phase, Phase::Faults { .. }) && self.mistakes.strikes(Bug::DeliveryLost) {
+            return;
+        }
+        self.queue.plan(at, Event::ToClient { conn: id, bytes, left });
+        let input = Box::new(Input::Written { conn: id, bytes: len });
+        self.queue.plan(at, Event::Input { region, boot, input });
+    }
+
+    /// The server closes: what was sent before still arrives.
+    pub(super) fn close_from_server(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if std::mem::take(&mut conn.server_open) {
+            let (region, boot, at) = (conn.region, conn.boot, conn.to_client_at.max(self.now));
+            self.queue.plan(at, Event::ClientClosed { conn: id });
+            let input = Box::new(Input::ConnClosed { conn: id });
+            self.queue.plan(at, Event::Input { region, boot, input });
+        }
+    }
+
+    pub(super) fn on_bytes_to_client(&mut self, id: ConnId, bytes: &Bytes, left: Left) {
+        let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.client_open) else { return };
+        conn.stream.push(bytes);
+        loop {
+            let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.client_open) else { return };
+            let client = conn.client;
+            match conn.stream.next_command() {
+                Ok(Some((command, body))) => {
+                    self.tell_client(client, left, |client, io| client.on_command(command, body.as_ref(), io));
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    self.broken = Some(format!("a server sent what is no command: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Two regions, the way between them, clients, and everything that goes wrong, from one seed.
+//!
+//! **What**  [`World::run`] takes one event after the other from the queue. All randomness comes from forks of the seed.
+//!
+//! **States**  connecting (until every subscription exists) → faults → healed → at rest, or out of time
+//!
+//! **Invariants**
+//! - I1  the same seed and bug give the same trace.
+//! - I2  after the faults every region runs, the way is open, and nothing is killed any more.
+//!
+//! **Not here**  Judging (`check`), what a seed decides (`options`).
+
+mod clients;
+mod nemesis;
+mod server;
+
+use crate::bugs::Bug;
+use crate::client::Client;
+use crate::history::{History, Message, SubKey};
+use crate::net::Net;
+use crate::options::Options;
+use crate::queue::{MS, Queue, SECOND, Time};
+use crate::region::Region;
+use crate::shell_bugs::Mistakes;
+use crate::trace::{Keep, Trace};
+use base::{RequestId, Rng};
+use bookie::disk::DiskOp;
+use broker::io::ConnId;
+use bytes::Bytes;
+use clients::Conn;
+use meta_api::MetaRequest;
+use node::Input;
+use std::collections::{BTreeMap, BTreeSet};
+use wire::region::RegionFrame;
+
+pub use nemesis::Fault;
+
+/// A world that is not at rest so long after the faults is stuck.
+const REST_WITHIN: Time = 240 * SECOND;
+/// Subscribing takes at most so long without faults.
+const CONNECT_WITHIN: Time = 60 * SECOND;
+/// More events than this mean that something runs in circles.
+const EVENTS_MAX: u64 = 3_000_000;
+
+/// What can happen. `boot` names the life of the process that it is meant for.
+enum Event {
+    /// A completion or a change for the node.
+    Input {
+        region: usize,
+        boot: u64,
+        input: Box<Input>,
+    },
+    Timer {
+        region: usize,
+        boot: u64,
+    },
+    DiskWritten {
+        region: usize,
+        boot: u64,
+    },
+    DiskRead {
+        region: usize,
+        boot: u64,
+        op: DiskOp,
+    },
+    Meta {
+        region: usize,
+        boot: u64,
+        id: RequestId,
+        request: MetaRequest,
+    },
+    /// Bytes of a client reach its server.
+    ToNode {
+        conn: ConnId,
+        bytes: Bytes,
+    },
+    /// Bytes of a server reach a client.
+    ToClient {
+        conn: ConnId,
+        bytes: Bytes,
+        left: crate::client::Left,
+    },
+    /// A client notices that its connection is gone.
+    ClientClosed {
+        conn: ConnId,
+    },
+    Wake {
+        client: usize,
+    },
+    Dial {
+        client: usize,
+    },
+    Frame {
+        to: usize,
+        conn: u64,
+        frame: RegionFrame,
+    },
+    SideUp {
+        side: usize,
+        conn: u64,
+    },
+    SideDown {
+        side: usize,
+        conn: u64,
+    },
+    Connect,
+    Fault(Fault),
+    /// Looks whether the world may go on to the next state.
+    Look,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Connecting,
+    Faults { until: Time },
+    Healed { since: Time },
+    Over,
+}
+
+/// What a run leaves behind.
+pub struct Outcome {
+    pub history: History,
+    pub trace: Trace,
+    /// Events that were handled.
+    pub events: u64,
+    /// Simulated time.
+    pub time: Time,
+    /// What the servers wanted operators to hear.
+    pub alarms: Vec<String>,
+    /// The server failed in itself.
+    pub broken: Option<String>,
+}
+
+/// Everything.
+pub struct World {
+    options: Options,
+    now: Time,
+    /// Counts what happens, for [`crate::history`].
+    step: u64,
+    queue: Queue<Event>,
+    regions: Vec<Region>,
+    net: Net,
+    clients: Vec<Client>,
+    /// Client → its connection.
+    conn_of: BTreeMap<usize, ConnId>,
+    conns: BTreeMap<ConnId, Conn>,
+    last_conn: u64,
+    http_ids: u64,
+    history: History,
+    mistakes: Mistakes,
+    trace: Trace,
+    phase: Phase,
+    alarms: Vec<String>,
+    broken: Option<String>,
+    rng: Rngs,
+    seed: Rng,
+}
+
+/// One generator per purpose.
+struct Rngs {
+    disk: Rng,
+    meta: Rng,
+    link: Rng,
+    net: Rng,
+    clients: Rng,
+    nemesis: Rng,
+}
+
+impl World {
+    pub fn new(options: Options, bug: Option<Bug>, keep: Keep) -> Self {
+        let seed = Rng::new(options.seed);
+        let rng = Rngs {
+            disk: seed.fork("disk"),
+            meta: seed.fork("meta"),
+            link: seed.fork("link"),
+            net: seed.fork("net"),
+            clients: seed.fork("clients"),
+            nemesis: seed.fork("nemesis"),
+        };
+        let regions = (0..2).map(|index| Region::new(index, &options, bug)).collect();
+        let history = History { regions: 2, quota: options.quota, ..History::default() };
+        let mut world = Self {
+            now: 0,
+            step: 0,
+            queue: Queue::default(),
+            regions,
+            net: Net::default(),
+            clients: Vec::new(),
+            conn_of: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            last_conn: 0,
+            http_ids: 0,
+            history,
+            mistakes: Mistakes::new(bug),
+            trace: Trace::new(keep),
+            phase: Phase::Connecting,
+            alarms: Vec::new(),
+            broken: None,
+            rng,
+            seed,
+            options,
+        };
+        world.add_clients();
+        world
+    }
+
+    /// Runs to the end.
+    pub fn run(mut self) -> Outcome {
+        for region in 0..self.regions.len() {
+            self.start_region(region);
+        }
+        self.queue.plan(MS, Event::Connect);
+        self.queue.plan(100 * MS, Event::Look);
+        let mut events = 0;
+        while self.phase != Phase::Over && self.broken.is_none() {
+            let Some((at, event)) = self.queue.pop() else { break };
+            self.now = at;
+            self.step += 1;
+            events += 1;
+            if events > EVENTS_MAX {
+                self.broken = Some(format!("{EVENTS_MAX} events and no end: something runs in circles"));
+            }
+            self.happen(event);
+        }
+        let Self { history, trace, now, alarms, broken, .. } = self;
+        Outcome { history, trace, events, time: now, alarms, broken }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Input { region, boot, input } => self.feed(region, boot, *input),
+            Event::Timer { region, boot } => self.on_timer(region, boot),
+            Event::DiskWritten { region, boot } => self.on_disk_written(region, boot),
+            Event::DiskRead { region, boot, op } => self.on_disk_read(region, boot, &op),
+            Event::Meta { region, boot, id, request } => self.on_meta(region, boot, id, &request),
+            Event::ToNode { conn, bytes } => self.on_bytes_to_node(conn, &bytes),
+            Event::ToClient { conn, bytes, left } => self.on_bytes_to_client(conn, &bytes, left),
+            Event::ClientClosed { conn } => self.on_client_closed(conn),
+            Event::Wake { client } => self.tell_client(client, Default::default(), |client, io| client.on_wake(io)),
+            Event::Dial { client } => self.dial(client),
+            Event::Frame { to, conn, frame } => self.on_frame(to, conn, frame),
+            Event::SideUp { side, conn } => self.on_side_up(side, conn),
+            Event::SideDown { side, conn } => self.on_side_down(side, conn),
+            Event::Connect => self.on_connect(),
+            Event::Fault(fault) => self.on_fault(fault),
+            Event::Look => self.look(),
+        }
+    }
+
+    fn look(&mut self) {
+        match self.phase {
+            Phase::Connecting if self.subscribed() => {
+                let until = self.now + self.options.faults_for;
+                self.phase = Phase::Faults { until };
+                self.trace.note(self.now, format_args!("phase faults"));
+                self.plan_faults(until);
+                for client in 0..self.clients.len() {
+                    self.queue.plan(self.now, Event::Wake { client });
+                }
+            }
+            Phase::Connecting if self.now > CONNECT_WITHIN => self.give_up("subscribing did not end"),
+            Phase::Faults { until } if self.now >= until => {
+                self.trace.note(self.now, format_args!("phase healed"));
+                self.phase = Phase::Healed { since: self.now };
+            }
+            Phase::Healed { .. } if self.is_at_rest() => self.phase = Phase::Over,
+            Phase::Healed { since } if self.now - since > REST_WITHIN => self.give_up("the world did not come to rest"),
+            _ => (),
+        }
+        self.queue.plan(self.now + 100 * MS, Event::Look);
+    }
+
+    fn subscribed(&self) -> bool {
+        self.clients.iter().all(|client| match client {
+            Client::Producer(_) => true,
+            Client::Consumer(consumer) => consumer.was_ready,
+        })
+    }
+
+    fn is_at_rest(&self) -> bool {
+        let quiet = self.clients.iter().all(|client| match client {
+            Client::Producer(producer) => producer.is_done(),
+            Client::Consumer(consumer) => consumer.is_quiet(),
+        });
+        quiet && self.missing().is_none()
+    }
+
+    /// A subscription that has not got everything.
+    fn missing(&self) -> Option<(SubKey, usize)> {
+        let mut got: BTreeMap<&SubKey, BTreeSet<&Message>> = BTreeMap::new();
+        for delivered in &self.history.delivered {
+            got.entry(&delivered.sub).or_default().extend(&delivered.messages);
+        }
+        self.history.subs.iter().find_map(|sub| {
+            let plans = self.history.producers.iter().filter(|plan| plan.topic == sub.topic);
+            let wanted: u64 = plans.map(|plan| plan.messages).sum();
+            let have = got.get(sub).map_or(0, BTreeSet::len);
+            let missing = usize::try_from(wanted).unwrap_or(usize::MAX).saturating_sub(have);
+            (missing > 0).then(|| (sub.clone(), missing))
+        })
+    }
+
+    fn give_up(&mut self, what: &str) {
+        let mut text = what.to_owned();
+        if let Some((sub, missing)) = self.missing() {
+            text.push_str(&format!("; {sub:?} lacks {missing} messages"));
+        }
+        for client in &self.clients {
+            match client {
+                Client::Producer(producer) if !producer.is_done() => text.push_str(&format!("; {}", producer.status())),
+                Client::Consumer(consumer) if !consumer.is_quiet() || !consumer.was_ready => {
+                    text.push_str(&format!("; {}", consumer.status()));
+                }
+                _ => (),
+            }
+        }
+        self.history.unfinished = Some(text);
+        self.phase = Phase::Over;
+    }
+}
