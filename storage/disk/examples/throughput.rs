@@ -1,7 +1,7 @@
 //! Measures the log device against a plain loop of write and fdatasync on the same volume, in the same run.
 //!
 //! ```text
-//! cargo run --release -p disk --example throughput -- [directory] [MiB per leg]
+//! cargo run --release -p disk --example throughput -- [directory] [MiB per leg] [rates|latency|opening]
 //! ```
 //!
 //! Legs alternate (loop, device, device, loop, …) so that drift of the disk hits both. Three loops are measured: over a file that
@@ -25,12 +25,20 @@ fn main() {
     let mut args = std::env::args().skip(1);
     let dir = PathBuf::from(args.next().unwrap_or_else(|| "target/throughput".into()));
     let mib: usize = args.next().map_or(512, |mib| mib.parse().unwrap());
+    let only = args.next();
+    let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
     std::fs::create_dir_all(&dir).unwrap();
-    for (size, group) in [(128 << 10, 4 << 20), (1 << 10, 4 << 20), (1 << 10, 256 << 10)] {
-        compare(&dir, mib << 20, size, group);
+    if wanted("rates") {
+        for (size, group) in [(128 << 10, 4 << 20), (1 << 10, 4 << 20), (1 << 10, 256 << 10)] {
+            compare(&dir, mib << 20, size, group);
+        }
     }
-    latency(&dir);
-    opening(&dir);
+    if wanted("latency") {
+        latency(&dir);
+    }
+    if wanted("opening") {
+        opening(&dir);
+    }
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
@@ -40,21 +48,25 @@ fn compare(dir: &Path, total: usize, size: usize, group: usize) {
     println!("-- records of {size} bytes, groups up to {group} bytes, {} MiB a leg", total >> 20);
     let options =
         DiskOptions { group_bytes_max: u32::try_from(group).unwrap(), pool_files_max: 64, ..DiskOptions::standard() };
-    let fresh = device_leg(&log, &options, total, size, false);
-    println!("device, new files        {:7.0} MB/s  {:6.0} syncs/s", fresh.0, fresh.1);
+    let (rate, syncs) = device_leg(&log, &options, total, size, false);
+    println!("device, new files        {rate:7.0} MB/s  {syncs:6.0} syncs/s");
     for growth in [Growth::Grows, Growth::Allocated] {
         println!("loop, {:<18} {:7.0} MB/s", growth.name(), raw_leg(dir, total, group, growth));
     }
-    let (mut device, mut raw) = (Vec::new(), Vec::new());
-    for _ in 0..3 {
-        raw.push(raw_leg(dir, total, group, Growth::Written));
-        device.push(device_leg(&log, &options, total, size, true).0);
-        device.push(device_leg(&log, &options, total, size, true).0);
-        raw.push(raw_leg(dir, total, group, Growth::Written));
+    let (mut device, mut raw, mut cpu) = (Vec::new(), Vec::new(), [0.0; 2]);
+    for _ in 0..4 {
+        for leg in [0, 1, 1, 0] {
+            let before = process_cpu_s();
+            match leg {
+                0 => raw.push(raw_leg(dir, total, group, Growth::Written)),
+                _ => device.push(device_leg(&log, &options, total, size, true).0),
+            }
+            cpu[leg] += (process_cpu_s() - before) / (8.0 * total as f64 / 1e9);
+        }
     }
     let (device, raw) = (median(&mut device), median(&mut raw));
-    println!("device, recycled files   {device:7.0} MB/s");
-    println!("loop, written before     {raw:7.0} MB/s   ratio {:.2}", device / raw);
+    println!("device, recycled files   {device:7.0} MB/s  {:.2} CPU s/GB (both ends)", cpu[1]);
+    println!("loop, written before     {raw:7.0} MB/s  {:.2} CPU s/GB   ratio {:.2}", cpu[0], device / raw);
     std::fs::remove_dir_all(&log).unwrap();
 }
 
@@ -171,24 +183,36 @@ fn opening(dir: &Path) {
         let log = dir.join("opening");
         let options = DiskOptions::standard();
         device_leg(&log, &options, 1 << 30, size, false);
-        let start = Instant::now();
-        let (device, _events, _) = open(&log, &options);
-        println!(
-            "-- opening 1 GiB of {size}-byte records, page cache warm: {:.0} ms",
-            start.elapsed().as_secs_f64() * 1e3
-        );
-        drop(device);
+        timed_open(&log, &options, size, "warm");
         for item in std::fs::read_dir(&log).unwrap() {
             let file = File::open(item.unwrap().path()).unwrap();
             file.sync_all().unwrap();
             rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
         }
-        let start = Instant::now();
-        let (device, _events, _) = open(&log, &options);
-        println!("-- the same, page cache dropped: {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
-        drop(device);
+        timed_open(&log, &options, size, "dropped");
         std::fs::remove_dir_all(&log).unwrap();
     }
+}
+
+fn timed_open(log: &Path, options: &DiskOptions, size: usize, cache: &str) {
+    let (start, before) = (Instant::now(), thread_cpu_ms());
+    let opened = open(log, options);
+    let (wall, cpu) = (start.elapsed().as_secs_f64() * 1e3, thread_cpu_ms() - before);
+    drop(opened);
+    println!("-- opening 1 GiB of {size}-byte records, page cache {cache}: {wall:.0} ms, of that {cpu:.0} ms CPU");
+}
+
+/// CPU time of all threads so far, in clock ticks of 10 ms.
+fn process_cpu_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    [11, 12].map(|field| fields[field].parse::<f64>().unwrap()).iter().sum::<f64>() / 100.0
+}
+
+/// What this thread has used so far; unlike the wall clock it says little about the neighbours.
+fn thread_cpu_ms() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    stat.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e6
 }
 
 fn median(list: &mut [f64]) -> f64 {

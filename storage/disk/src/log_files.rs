@@ -9,7 +9,7 @@
 use bookie::disk::{DiskReadError, FileId};
 use bookie::layout::LogBytes;
 use bytes::{Bytes, BytesMut};
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -156,6 +156,14 @@ impl LogBytes for FileBytes {
 
     fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, DiskReadError> {
         read_block(&self.file, offset, len).map_err(|_| DiskReadError::Unreadable)
+    }
+
+    fn next_written(&self, offset: u64) -> u64 {
+        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(found) => found,
+            Err(rustix::io::Errno::NXIO) => self.size, // Nothing but unwritten space up to the end.
+            Err(_) => offset,
+        }
     }
 }
 

@@ -9,37 +9,51 @@ use bookie::disk::{DiskEvent, DiskOp, FileId, ReadId};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
-/// A value with a bell.
-#[derive(Debug, Default)]
+/// A value with a bell. Ringing costs a system call only when somebody sleeps.
+#[derive(Debug)]
 pub(crate) struct Bell<T> {
     value: Mutex<T>,
     bell: Condvar,
+    /// Threads that sleep; changed only while the value is locked.
+    sleeping: AtomicUsize,
 }
 
 impl<T> Bell<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self { value: Mutex::new(value), bell: Condvar::new() }
+        Self { value: Mutex::new(value), bell: Condvar::new(), sleeping: AtomicUsize::new(0) }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.value.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the value and wakes whoever waits.
+    /// Changes the value and wakes whoever sleeps.
     pub(crate) fn ring(&self, change: impl FnOnce(&mut T)) {
-        change(&mut self.lock());
-        self.bell.notify_all();
+        let mut value = self.lock();
+        change(&mut value);
+        let sleeping = self.sleeping.load(Ordering::Relaxed) > 0;
+        drop(value);
+        if sleeping {
+            self.bell.notify_all();
+        }
     }
 
     pub(crate) fn wait<'a>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        self.bell.wait(guard).unwrap_or_else(PoisonError::into_inner)
+        self.sleeping.fetch_add(1, Ordering::Relaxed);
+        let guard = self.bell.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        self.sleeping.fetch_sub(1, Ordering::Relaxed);
+        guard
     }
 
-    pub(crate) fn wait_at_most<'a>(&self, guard: MutexGuard<'a, T>, time: std::time::Duration) -> MutexGuard<'a, T> {
-        self.bell.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0
+    pub(crate) fn wait_at_most<'a>(&self, guard: MutexGuard<'a, T>, time: Duration) -> MutexGuard<'a, T> {
+        self.sleeping.fetch_add(1, Ordering::Relaxed);
+        let guard = self.bell.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0;
+        self.sleeping.fetch_sub(1, Ordering::Relaxed);
+        guard
     }
 }
 

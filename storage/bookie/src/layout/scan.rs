@@ -17,6 +17,9 @@ use crate::disk::FileId;
 use bytes::Bytes;
 use std::fmt;
 
+/// How often a search asks whether the next stretch of the file was written at all.
+const LOOK_FOR_HOLES_BYTES: u64 = 1 << 20;
+
 /// One damaged place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DamageReport {
@@ -235,6 +238,9 @@ impl Scanner<'_> {
         let seq = self.out.last.map_or(0, |(seq, _)| seq);
         let mut at = bad + GROUP_ALIGN;
         while at < self.window.size() {
+            if at.is_multiple_of(LOOK_FOR_HOLES_BYTES) {
+                at = at.max(self.window.next_written(at) / GROUP_ALIGN * GROUP_ALIGN);
+            }
             if self.header_at(at).is_some_and(|(header, _)| header.seq > seq) {
                 return Some(at);
             }

@@ -13,6 +13,11 @@ pub trait LogBytes {
     /// # Errors
     /// When the medium does not give the bytes back.
     fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, DiskReadError>;
+
+    /// The first offset from `offset` on at which anything was ever written, as far as that is known without reading.
+    fn next_written(&self, offset: u64) -> u64 {
+        offset
+    }
 }
 
 impl LogBytes for Bytes {
@@ -42,6 +47,10 @@ impl<'a> Window<'a> {
 
     pub(crate) fn size(&self) -> u64 {
         self.source.size()
+    }
+
+    pub(crate) fn next_written(&self, offset: u64) -> u64 {
+        self.source.next_written(offset).max(offset)
     }
 
     /// Exactly `len` bytes at `offset`; `None` when the file ends before or cannot be read there.
