@@ -1,0 +1,100 @@
+"""A real server process under test: started, killed, frozen, asked over HTTP."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pulsar
+
+BINARY = os.environ["MERIDIAN_BIN"]
+QUIET = pulsar.ConsoleLogger(pulsar.LoggerLevel.Error)
+
+
+class Region:
+    """One server. It keeps its ports over restarts, so that clients find it again."""
+
+    def __init__(self, folder, name="standalone", *flags):
+        self.name, self.folder, self.flags = name, os.path.join(folder, name), list(flags)
+        self.ports = {"pulsar": 0, "http": 0, "quic": 0}
+        self.start()
+
+    def start(self):
+        command = [BINARY, "server", "--data", self.folder, "--region", self.name, *self.flags]
+        for port, number in self.ports.items():
+            command += [f"--{port}-port", str(number)]
+        os.makedirs(self.folder, exist_ok=True)
+        self.log = open(os.path.join(self.folder, "server.log"), "ab")
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log)
+        line = self.process.stdout.readline().decode()
+        assert line.startswith("ready "), f"{self.name} did not start: {line!r}; see {self.log.name}"
+        told = dict(part.split("=", 1) for part in line.split()[1:])
+        self.ports = {port: int(told[port].rsplit(":", 1)[1]) for port in self.ports}
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def freeze(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self):
+        self.process.terminate()
+        code = self.process.wait(timeout=10)
+        assert code == 0, f"{self.name} ended with {code} on SIGTERM"
+
+    def client(self, **options):
+        return pulsar.Client(f"pulsar://127.0.0.1:{self.ports['pulsar']}", logger=QUIET, **options)
+
+    def http(self, method, path, body=None, token=None):
+        """The answer's JSON; an error answer raises with its text."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        url = f"http://127.0.0.1:{self.ports['http']}{path}"
+        request = urllib.request.Request(url, method=method, data=data, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                text = answer.read()
+                return json.loads(text) if text[:1] in b"{[0123456789\"tfn" and text else text.decode()
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()}") from error
+
+    def stats(self, topic):
+        return self.http("GET", "/admin/v2/" + topic.replace("://", "/") + "/stats")
+
+
+def until(what, condition, seconds=30):
+    """Waits for a condition; the test fails when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.05)
+    sys.exit(f"not within {seconds} s: {what}")
+
+
+def drain(client, topic, count, seconds=60):
+    """Every message of a topic from the earliest on, by a fresh subscription; reads on a moment for what must not come."""
+    consumer = client.subscribe(topic, f"drain-{time.time_ns()}", initial_position=pulsar.InitialPosition.Earliest)
+    got, deadline = [], time.monotonic() + seconds
+    while len(got) < count and time.monotonic() < deadline:
+        try:
+            got.append(consumer.receive(1000).data().decode())
+        except pulsar.Timeout:
+            continue
+    try:
+        while True:
+            got.append(consumer.receive(300).data().decode())
+    except pulsar.Timeout:
+        pass
+    consumer.close()
+    return got

@@ -1,0 +1,60 @@
+"""Both regions publish; each is killed twice and one is frozen meanwhile; both copies end equal, in origin order, once each."""
+
+import sys
+
+import pulsar
+from region import Region, drain, until
+
+COUNT = 1500
+regions = {name: Region(sys.argv[1], name, "--region-number", str(number))
+           for name, number in (("east", 1), ("west", 2))}
+records = {name: region.http("GET", f"/admin/v2/clusters/{name}") for name, region in regions.items()}
+names = list(regions)
+for name, region in regions.items():
+    for other in names:
+        if other != name:
+            region.http("PUT", f"/admin/v2/clusters/{other}", records[other])
+    region.http("PUT", "/admin/v2/tenants/acme", {"adminRoles": [], "allowedClusters": names})
+    region.http("PUT", "/admin/v2/namespaces/acme/orders", {"replication_clusters": names})
+    region.http("POST", "/admin/v2/namespaces/acme/orders/deduplication", True)
+
+topic = "persistent://acme/orders/geo"
+clients = {name: region.client() for name, region in regions.items()}
+for client in clients.values():
+    client.subscribe(topic, "keep", initial_position=pulsar.InitialPosition.Earliest)
+producers = {name: clients[name].create_producer(topic, producer_name=f"from-{name}", block_if_queue_full=True)
+             for name in names}
+sent = 0
+for step in ("east", "west", "freeze", "east", "west"):
+    if step == "freeze":
+        regions["west"].freeze()
+    for i in range(sent, sent + COUNT):
+        for name in names:
+            if step != "freeze" or name == "east":
+                producers[name].send_async(f"{name}:{i}".encode(), lambda result, _: None)
+    if step == "freeze":
+        producers["east"].flush()
+        regions["west"].thaw()
+        for i in range(sent, sent + COUNT):
+            producers["west"].send_async(f"west:{i}".encode(), lambda result, _: None)
+    else:
+        regions[step].kill()
+        regions[step].start()
+    sent += COUNT
+for producer in producers.values():
+    producer.flush()
+
+for name in names:
+    got = drain(clients[name], topic, 2 * sent)
+    for origin in names:
+        numbers = [int(text.split(":")[1]) for text in got if text.startswith(origin + ":")]
+        assert numbers == list(range(sent)), (
+            f"{name} holds {len(numbers)} of {sent} from {origin}, {len(set(numbers))} distinct, "
+            f"in order: {numbers == sorted(numbers)}")
+for name, region in regions.items():
+    other = next(n for n in names if n != name)
+    until("no replication lag", lambda: region.stats(topic)["replication"][other]["replicationBacklog"] == 0)
+for client in clients.values():
+    client.close()
+for region in regions.values():
+    region.stop()
