@@ -23,7 +23,7 @@ const COMMAND_SIZE_BYTES: u32 = 4;
 /// Room for what surrounds a payload of the largest message: sizes, command, metadata, in bytes.
 const FRAME_PADDING: u32 = 64 * 1024;
 /// Largest command of an authenticated peer, in bytes.
-const COMMAND_MAX: u32 = 128 * 1024;
+const COMMAND_MAX: u32 = 2 * 1024 * 1024;
 /// Largest frame before the handshake is done, in bytes.
 const HANDSHAKE_FRAME_MAX: u32 = 16 * 1024;
 

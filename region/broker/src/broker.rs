@@ -11,6 +11,7 @@
 //! **Not here**  What a command means (`session`), what a topic does (`topic`), who executes effects (`node`).
 
 use crate::admin_command::{AdminCommand, BrokerStats, FailureKind, TopicOp};
+use crate::cache_use::CacheUse;
 use crate::core::{BrokerOptions, Core};
 use crate::ingress::Ingress;
 use crate::io::{AdminId, BrokerEffect, BrokerInput, ConnId};
@@ -44,6 +45,7 @@ pub(crate) struct Topics {
     pub(crate) by_slot: BTreeMap<OwnerId, Topic>,
     pub(crate) by_name: BTreeMap<TopicName, OwnerId>,
     pub(crate) timers: Timers,
+    cache: CacheUse,
     /// Topics that an input touched and that must settle.
     touched: BTreeSet<OwnerId>,
     last_slot: u64,
@@ -243,8 +245,22 @@ impl Broker {
         if topic.is_gone() {
             self.forget(slot);
         } else {
-            let deadline = topic.next_deadline();
+            let (deadline, cached) = (topic.next_deadline(), topic.ledger.cache_bytes());
             self.topics.timers.set(slot, deadline);
+            self.topics.cache.record(slot, cached);
+            self.bound_caches();
+        }
+    }
+
+    /// Over the budget of all caches together, the topics that were touched the longest ago give theirs up.
+    fn bound_caches(&mut self) {
+        while self.topics.cache.total() > self.core.options.cache_bytes_max
+            && let Some(slot) = self.topics.cache.oldest()
+        {
+            if let Some(topic) = self.topics.by_slot.get_mut(&slot) {
+                topic.ledger.evict_to(0);
+            }
+            self.topics.cache.record(slot, 0);
         }
     }
 
@@ -252,6 +268,7 @@ impl Broker {
         if let Some(topic) = self.topics.by_slot.remove(&slot) {
             self.topics.by_name.remove(&topic.name);
             self.topics.timers.set(slot, None);
+            self.topics.cache.record(slot, 0);
             self.topics.touched.remove(&slot);
             self.limits.detach(slot);
             self.routes.sending.retain(|_, owner| *owner != slot);
@@ -354,8 +371,13 @@ impl Broker {
     }
 
     pub(crate) fn close_namespace(&mut self, now: Now, namespace: &NamespaceName) {
-        let slots: Vec<OwnerId> =
-            self.topics.by_name.iter().filter(|(name, _)| name.namespace() == namespace).map(|(_, slot)| *slot).collect();
+        let slots: Vec<OwnerId> = self
+            .topics
+            .by_name
+            .iter()
+            .filter(|(name, _)| name.namespace() == namespace)
+            .map(|(_, slot)| *slot)
+            .collect();
         for slot in slots {
             self.with_topic(slot, now, |topic, env| topic.begin_close(env));
         }

@@ -7,6 +7,7 @@
 
 pub mod admin_command;
 mod broker;
+mod cache_use;
 mod core;
 pub mod env;
 mod geo;

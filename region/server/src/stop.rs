@@ -3,7 +3,7 @@
 use std::process::exit;
 
 /// Storage failed: whoever goes on would lie about what is durable.
-pub const EXIT_IO: i32 = 70;
+pub(crate) const EXIT_IO: i32 = 70;
 
 /// Says why and ends the process at once; a restart recovers from what is on disk.
 pub(crate) fn storage_failed(what: &str, error: &dyn std::fmt::Display) -> ! {

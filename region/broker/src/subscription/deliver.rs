@@ -54,20 +54,11 @@ pub(super) fn mark_delete(env: &Env<'_>, id: CursorId) -> Position {
     cursor(env, id).map_or(Position::EARLIEST, Cursor::mark_delete)
 }
 
-/// Acknowledged entries that are passed over without reading, in one call.
-const PASS_OVER_MAX: u32 = 4096;
-
 /// Where to read when `read_from` is next: behind the mark-delete and entries that are acknowledged already.
 pub(super) fn pass_over_acked(read_from: Position, id: CursorId, env: &Env<'_>) -> Position {
     let Some(cursor) = cursor(env, id) else { return read_from };
-    let mut read_from = read_from.max(cursor.mark_delete().next());
-    for _ in 0..PASS_OVER_MAX {
-        if !cursor.is_acked(read_from) {
-            break;
-        }
-        read_from = env.ledger.next_position(read_from);
-    }
-    read_from
+    let read_from = read_from.max(cursor.mark_delete().next());
+    cursor.acked_through(read_from).map_or(read_from, Position::next)
 }
 
 impl Members<'_> {

@@ -9,8 +9,9 @@ use crate::io::{BrokerEffect, ConnId, Outgoing};
 use crate::outbox::{Note, Outbox, WINDOW_BYTES};
 use base::{Effects, EntryData, Mono, Now, OwnerId, Position, RegionId, SubscriptionName};
 use bytes::{Bytes, BytesMut};
+use ledger::ReplicationConfig;
 use managed::testing::Storage;
-use managed::{ManagedEffect, ManagedEvent, ManagedLedger, ManagedOptions, OpenMode, ReplicationConfig, Retention};
+use managed::{ManagedEffect, ManagedEvent, ManagedLedger, ManagedOptions, OpenMode, Retention};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use wire::commands::message_id;
@@ -105,7 +106,7 @@ pub(super) struct Bed {
 pub(super) enum Cache {
     /// Everything is in memory.
     Warm,
-    /// Hardly anything is.
+    /// Hardly anything is, and only few requests may be under way at once.
     Cold,
 }
 
@@ -124,7 +125,11 @@ impl Bed {
         let mut ledger_options = ManagedOptions::new(RegionId(1), ReplicationConfig::new(3, 3, 2).unwrap());
         ledger_options.ledger_entries_max = 7;
         ledger_options.retention = Retention::FOREVER;
-        ledger_options.cache_bytes_max = if cache == Cache::Cold { 500 } else { 1 << 20 };
+        if cache == Cache::Cold {
+            ledger_options.cache_bytes_max = 500;
+            ledger_options.read_block_bytes = 300;
+            ledger_options.pending_requests_max = 3;
+        }
         let (mode, nodes) = (OpenMode::CreateIfAbsent, storage.nodes());
         let mut log = ManagedLedger::open(OwnerId(1), "/ml/t".into(), mode, ledger_options, nodes, now, &mut fx);
         storage.drive(now, &mut log, &mut fx);

@@ -5,8 +5,8 @@ use super::{ConsumerSpec, SubType, SubscriptionOptions};
 use base::Position;
 use std::collections::BTreeSet;
 use wire::commands::message_id;
-use wire::pulsar::MessageIdData;
 use wire::pulsar::command_ack::AckType;
+use wire::pulsar::{CommandRedeliverUnacknowledgedMessages, MessageIdData};
 
 #[test]
 fn entries_go_round_among_consumers_and_to_one_only() {
@@ -100,6 +100,24 @@ fn only_the_holder_can_give_an_entry_back() {
     bed.taken();
     bed.give_back(2, &bed.published.clone());
     assert_eq!(positions(&bed.delivered), vec![]);
+}
+
+#[test]
+fn giving_back_what_is_being_acknowledged_changes_nothing() {
+    let mut bed = Bed::new();
+    bed.publish(1);
+    bed.consumer(1, SubType::Shared, 10);
+    let entry = bed.published[0];
+    bed.send_ack(1, AckType::Individual, vec![message_id(entry)]);
+    let command = CommandRedeliverUnacknowledgedMessages {
+        consumer_id: 10,
+        message_ids: vec![message_id(entry)],
+        consumer_epoch: None,
+    };
+    bed.act(|sub, env| sub.handle_redeliver(key(1), command, env));
+    assert_eq!(bed.sub.stats(&bed.log, bed.now).backlog.unacked_messages, 1, "until the acknowledgement is durable");
+    bed.settle();
+    assert_eq!((bed.delivered.len(), bed.backlog()), (1, 0));
 }
 
 #[test]
