@@ -354,7 +354,8 @@ mod tests {
 
     #[test]
     fn bad_names_are_refused_with_the_rule() {
-        for bad in ["", "a/b", "persistent://a/b", "persistent://a/b/", "p://a/b/c", "persistent://a/b/c/d", "a b/c/d"] {
+        for bad in ["", "a/b", "persistent://a/b", "persistent://a/b/", "p://a/b/c", "persistent://a/b/c/d", "a b/c/d"]
+        {
             assert!(TopicName::parse(bad).is_err(), "{bad}");
         }
         let error = TopicName::parse("persistent://a b/c/d").unwrap_err();

@@ -5,6 +5,7 @@
 //!
 //! **Not here**  What a server does (`server` and below it).
 
+mod admin;
 mod bench;
 mod client;
 mod clock;
@@ -41,6 +42,8 @@ enum Command {
     Server(server_cmd::ServerArgs),
     /// Two regions on this machine, a link between them to break, and a load whose invariants are shown live
     Playground(playground::PlaygroundArgs),
+    /// Ask and change a region: pulsar-admin's nouns and verbs
+    Admin(admin::AdminArgs),
     /// Publish messages
     Produce(produce::ProduceArgs),
     /// Print messages of a topic
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Produce(args) => produce::run(&args),
         Command::Consume(args) => consume::run(&args),
         Command::Bench(args) => bench::run(args),
+        Command::Admin(args) => admin::run(args),
         Command::Token(command) => token::run(command),
         Command::Geo(_) => Err(Failure::unbuilt("meridian geo")),
         Command::Explain(_) => Err(Failure::unbuilt("meridian explain")),

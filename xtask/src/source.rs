@@ -103,7 +103,7 @@ pub(crate) fn find_word(text: &str, word: &str) -> Option<usize> {
     text.match_indices(word).map(|(at, _)| at).find(|at| {
         let before = text[..*at].chars().next_back();
         let after = text[at + word.len()..].chars().next();
-        !(starts_as_word && before.is_some_and(is_word)) && !(ends_as_word && after.is_some_and(is_word))
+        !(starts_as_word && before.is_some_and(is_word) || ends_as_word && after.is_some_and(is_word))
     })
 }
 

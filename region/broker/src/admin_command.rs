@@ -11,9 +11,14 @@ use wire::stored::StoredHead;
 /// A request of an operator.
 #[derive(Clone, Debug)]
 pub enum AdminCommand {
-    Topic { topic: TopicName, op: TopicOp },
+    Topic {
+        topic: TopicName,
+        op: TopicOp,
+    },
     /// Every loaded topic of the namespace is closed; clients reconnect.
-    UnloadNamespace { namespace: NamespaceName },
+    UnloadNamespace {
+        namespace: NamespaceName,
+    },
     /// Stats of every loaded topic, for metrics and listings.
     LoadedTopics,
     /// Numbers of the whole broker.
@@ -24,27 +29,56 @@ pub enum AdminCommand {
 #[derive(Clone, Debug)]
 pub enum TopicOp {
     /// Creates the topic when it is missing.
-    Create { properties: BTreeMap<String, String> },
+    Create {
+        properties: BTreeMap<String, String>,
+    },
     /// Deletes it with its subscriptions; without `Force::Yes` refused while producers or subscriptions exist.
-    Delete { force: Force },
+    Delete {
+        force: Force,
+    },
     Unload,
     Stats,
     InternalStats,
     Subscriptions,
-    CreateSubscription { name: SubscriptionName, start: StartAt, properties: BTreeMap<String, String> },
-    DeleteSubscription { name: SubscriptionName, force: Force },
-    SkipAll { name: SubscriptionName },
+    CreateSubscription {
+        name: SubscriptionName,
+        start: StartAt,
+        properties: BTreeMap<String, String>,
+    },
+    DeleteSubscription {
+        name: SubscriptionName,
+        force: Force,
+    },
+    SkipAll {
+        name: SubscriptionName,
+    },
     /// Skips the next `entries` entries that are not acknowledged.
-    Skip { name: SubscriptionName, entries: u64 },
+    Skip {
+        name: SubscriptionName,
+        entries: u64,
+    },
     /// Acknowledges what was published more than `older_than_s` ago; all subscriptions when `name` is `None`.
-    Expire { name: Option<SubscriptionName>, older_than_s: u64 },
-    Reset { name: SubscriptionName, to: StartAt },
+    Expire {
+        name: Option<SubscriptionName>,
+        older_than_s: u64,
+    },
+    Reset {
+        name: SubscriptionName,
+        to: StartAt,
+    },
     /// The `nth` (from 1) entry that is not acknowledged.
-    Peek { name: SubscriptionName, nth: u64 },
+    Peek {
+        name: SubscriptionName,
+        nth: u64,
+    },
     /// One entry by its position.
-    Entry { position: Position },
+    Entry {
+        position: Position,
+    },
     /// The first entry published at or after this time (Unix milliseconds).
-    FirstAt { publish_time_ms: u64 },
+    FirstAt {
+        publish_time_ms: u64,
+    },
     LastMessageId,
     /// No more messages are taken; answers the last position.
     Terminate,

@@ -15,8 +15,8 @@ use crate::topic::links::RegionState;
 use base::{NamespaceName, Now, OwnerId, RegionId, RegionName};
 use bytes::Bytes;
 use meta_api::{Compare, MetaRequest, Write};
-use tenancy::keys::{self, Key};
 use tenancy::PolicyRecord;
+use tenancy::keys::{self, Key};
 use wire::region::RegionFrame;
 
 impl Broker {
@@ -61,7 +61,9 @@ impl Broker {
                     });
                 }
             }
-            RegionFrame::Close { link, .. } if self.routes.receiving.contains_key(&(from.clone(), link::link_number(link))) => {
+            RegionFrame::Close { link, .. }
+                if self.routes.receiving.contains_key(&(from.clone(), link::link_number(link))) =>
+            {
                 let route = (from.clone(), link::link_number(link));
                 if let Some(slot) = self.routes.receiving.remove(&route) {
                     self.with_topic(slot, now, |topic, _| topic.handle_link_closed(from, link));
@@ -87,7 +89,10 @@ impl Broker {
     ) -> Result<crate::topic::open::CreateTopic, String> {
         let policies = self.core.directory.effective(topic).filter(|p| p.replication_clusters.contains(from));
         if policies.is_none() {
-            return Err(format!("namespace {} does not exist here or does not replicate with {from}", topic.namespace()));
+            return Err(format!(
+                "namespace {} does not exist here or does not replicate with {from}",
+                topic.namespace()
+            ));
         }
         if self.core.directory.has_topic(topic) || self.topics.by_name.contains_key(topic) {
             return Ok(crate::topic::open::CreateTopic::Never);
@@ -106,7 +111,9 @@ impl Broker {
             .policies
             .replication_clusters
             .iter()
-            .filter(|region| *region != own && only.is_none_or(|only| only == *region) && self.core.is_region_up(region))
+            .filter(|region| {
+                *region != own && only.is_none_or(|only| only == *region) && self.core.is_region_up(region)
+            })
             .cloned()
             .collect();
         let (key, version) = (keys::namespace_key(namespace), record.version);
@@ -126,7 +133,9 @@ impl Broker {
             return;
         }
         if self.core.directory.tenant(namespace.tenant()).is_none() {
-            let text = format!("region {from} replicates namespace {namespace}, but its tenant does not exist here; create it");
+            let text = format!(
+                "region {from} replicates namespace {namespace}, but its tenant does not exist here; create it"
+            );
             return self.out.effect(BrokerEffect::Alarm { text });
         }
         let mut merged = theirs;

@@ -29,43 +29,101 @@ pub struct ConnInfo {
 /// Everything that can happen to a broker.
 #[derive(Debug)]
 pub enum BrokerInput {
-    ConnOpened { conn: ConnId, info: ConnInfo },
-    Frame { conn: ConnId, frame: RawFrame },
+    ConnOpened {
+        conn: ConnId,
+        info: ConnInfo,
+    },
+    Frame {
+        conn: ConnId,
+        frame: RawFrame,
+    },
     /// The peer sent bytes that are no frame; the connection is told why and ends.
-    Garbage { conn: ConnId, reason: String },
+    Garbage {
+        conn: ConnId,
+        reason: String,
+    },
     /// The connection is gone; nothing sent to it from now on arrives.
-    ConnClosed { conn: ConnId },
+    ConnClosed {
+        conn: ConnId,
+    },
     /// `bytes` of what was sent to this connection have left the process.
-    Written { conn: ConnId, bytes: u64 },
-    Bookie { from: NodeId, response: BookieResponse },
-    Meta { id: RequestId, response: MetaResponse },
+    Written {
+        conn: ConnId,
+        bytes: u64,
+    },
+    Bookie {
+        from: NodeId,
+        response: BookieResponse,
+    },
+    Meta {
+        id: RequestId,
+        response: MetaResponse,
+    },
     /// Changes of the metadata, in revision order.
     MetaEvents(Vec<MetaEvent>),
-    RegionUp { region: RegionName },
-    RegionDown { region: RegionName, reason: String },
-    Region { from: RegionName, frame: RegionFrame },
-    Admin { id: AdminId, command: crate::admin_command::AdminCommand },
+    RegionUp {
+        region: RegionName,
+    },
+    RegionDown {
+        region: RegionName,
+        reason: String,
+    },
+    Region {
+        from: RegionName,
+        frame: RegionFrame,
+    },
+    Admin {
+        id: AdminId,
+        command: crate::admin_command::AdminCommand,
+    },
 }
 
 /// Everything that a broker can want.
 #[derive(Debug)]
 pub enum BrokerEffect {
     /// Frames for one connection, in order.
-    Send { conn: ConnId, bytes: Outgoing },
+    Send {
+        conn: ConnId,
+        bytes: Outgoing,
+    },
     /// The handshake succeeded: frames may have their full size from now on.
-    Authenticated { conn: ConnId },
+    Authenticated {
+        conn: ConnId,
+    },
     /// Flush what was sent, then close.
-    Close { conn: ConnId, reason: String },
+    Close {
+        conn: ConnId,
+        reason: String,
+    },
     /// Stop reading this socket until `ResumeReads`.
-    PauseReads { conn: ConnId },
-    ResumeReads { conn: ConnId },
-    Bookie { to: NodeId, request: BookieRequest },
-    Meta { id: RequestId, request: MetaRequest },
+    PauseReads {
+        conn: ConnId,
+    },
+    ResumeReads {
+        conn: ConnId,
+    },
+    Bookie {
+        to: NodeId,
+        request: BookieRequest,
+    },
+    Meta {
+        id: RequestId,
+        request: MetaRequest,
+    },
     /// One frame for a remote region; frames of one `group` keep their order.
-    Region { to: RegionName, group: u64, frame: RegionFrame },
-    Admin { id: AdminId, reply: crate::admin_command::AdminReply },
+    Region {
+        to: RegionName,
+        group: u64,
+        frame: RegionFrame,
+    },
+    Admin {
+        id: AdminId,
+        reply: crate::admin_command::AdminReply,
+    },
     /// Something that an operator must hear; logged as a warning and counted.
-    Alarm { text: String },
+    Alarm {
+        text: String,
+    },
 }
 
 /// Bytes for a socket: one piece, or a prefix and a body that is sent without being copied.

@@ -13,7 +13,12 @@ pub(crate) struct Usage {
 impl Usage {
     /// # Errors
     /// [`LimitReached`] with the limit and how to raise it; nothing is taken then.
-    pub(crate) fn take(&mut self, directory: &Directory, tenant: &TenantName, what: Resource) -> Result<(), LimitReached> {
+    pub(crate) fn take(
+        &mut self,
+        directory: &Directory,
+        tenant: &TenantName,
+        what: Resource,
+    ) -> Result<(), LimitReached> {
         let limits = directory.tenant(tenant).map(tenancy::TenantInfo::limits).unwrap_or_default();
         let usage = self.tenants.entry(tenant.clone()).or_insert_with(|| TenantUsage::new(tenant.clone()));
         usage.try_take(what, &limits)

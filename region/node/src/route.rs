@@ -18,40 +18,104 @@ pub const ADMIN_OWNER: OwnerId = OwnerId(8);
 /// Everything that can happen to a node.
 #[derive(Debug)]
 pub enum Input {
-    ConnOpened { conn: ConnId, info: ConnInfo },
-    Frame { conn: ConnId, frame: RawFrame },
-    Garbage { conn: ConnId, reason: String },
-    ConnClosed { conn: ConnId },
-    Written { conn: ConnId, bytes: u64 },
+    ConnOpened {
+        conn: ConnId,
+        info: ConnInfo,
+    },
+    Frame {
+        conn: ConnId,
+        frame: RawFrame,
+    },
+    Garbage {
+        conn: ConnId,
+        reason: String,
+    },
+    ConnClosed {
+        conn: ConnId,
+    },
+    Written {
+        conn: ConnId,
+        bytes: u64,
+    },
     Disk(DiskEvent),
-    Meta { id: RequestId, response: MetaResponse },
+    Meta {
+        id: RequestId,
+        response: MetaResponse,
+    },
     MetaEvents(Vec<MetaEvent>),
-    RegionUp { region: RegionName },
-    RegionDown { region: RegionName, reason: String },
-    Region { from: RegionName, frame: RegionFrame },
-    Http { id: HttpId, request: HttpRequest },
+    RegionUp {
+        region: RegionName,
+    },
+    RegionDown {
+        region: RegionName,
+        reason: String,
+    },
+    Region {
+        from: RegionName,
+        frame: RegionFrame,
+    },
+    Http {
+        id: HttpId,
+        request: HttpRequest,
+    },
     /// Another node of the region asks this node's bookie.
-    PeerRequest { from: NodeId, request: BookieRequest },
+    PeerRequest {
+        from: NodeId,
+        request: BookieRequest,
+    },
     /// Another node's bookie answers.
-    PeerResponse { from: NodeId, response: BookieResponse },
+    PeerResponse {
+        from: NodeId,
+        response: BookieResponse,
+    },
 }
 
 /// Everything that a node wants from the world.
 #[derive(Debug)]
 pub enum Output {
-    Send { conn: ConnId, bytes: Outgoing },
-    Authenticated { conn: ConnId },
-    Close { conn: ConnId, reason: String },
-    PauseReads { conn: ConnId },
-    ResumeReads { conn: ConnId },
+    Send {
+        conn: ConnId,
+        bytes: Outgoing,
+    },
+    Authenticated {
+        conn: ConnId,
+    },
+    Close {
+        conn: ConnId,
+        reason: String,
+    },
+    PauseReads {
+        conn: ConnId,
+    },
+    ResumeReads {
+        conn: ConnId,
+    },
     Disk(DiskOp),
-    Meta { id: RequestId, request: MetaRequest },
-    Region { to: RegionName, group: u64, frame: RegionFrame },
-    Http { id: HttpId, response: HttpResponse },
-    PeerRequest { to: NodeId, request: BookieRequest },
-    PeerResponse { to: NodeId, response: BookieResponse },
+    Meta {
+        id: RequestId,
+        request: MetaRequest,
+    },
+    Region {
+        to: RegionName,
+        group: u64,
+        frame: RegionFrame,
+    },
+    Http {
+        id: HttpId,
+        response: HttpResponse,
+    },
+    PeerRequest {
+        to: NodeId,
+        request: BookieRequest,
+    },
+    PeerResponse {
+        to: NodeId,
+        response: BookieResponse,
+    },
     /// An operator must hear this.
-    Alarm { text: String },
+    Alarm {
+        text: String,
+    },
 }
 
 /// Work between two machines of this node.

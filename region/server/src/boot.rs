@@ -5,6 +5,7 @@ use crate::config::{ConfigError, ServerConfig};
 use crate::geo::{self, GeoHandle};
 use crate::lock::DataLock;
 use crate::shard::{Executors, NodeHandle, Shard, ShardInput};
+use crate::watch::{feed_snapshot, watch};
 use crate::{conn, http, stop, task};
 use admin::{AdminApi, AdminOptions};
 use base::{LedgerId, NodeId, RegionId, RegionName, Rng};
@@ -13,10 +14,10 @@ use broker::io::ConnId;
 use broker::{Broker, BrokerOptions, Core};
 use disk::{DiskOptions, LogDevice};
 use meta::{MetaHandle, MetaOptions, MetaStore, Watch};
-use meta_api::{Compare, MetaEvent, MetaRequest, MetaResponse, Write};
-use node::{ADMIN_OWNER, Input, Node};
+use meta_api::{Compare, MetaRequest, MetaResponse, Write};
+use node::{ADMIN_OWNER, Node};
 use quic::{Identity, QuicConfig, QuicLimits};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
@@ -130,7 +131,12 @@ impl Server {
         let urls = Urls::of(&config, &listeners, geo.local_addr());
         pool.block_on(publish_own_cluster(&storage.meta.handle(), &config, &urls))?;
 
-        let core = Core::new(broker_options(&config, &urls, storage.number), defaults(&config), authenticator, config.authorization());
+        let core = Core::new(
+            broker_options(&config, &urls, storage.number),
+            defaults(&config),
+            authenticator,
+            config.authorization(),
+        );
         let broker = Broker::new(core, Rng::new(seed).fork("broker"));
         let bookie = Bookie::new(NODE, BookieOptions::standard(), log);
         let admin = AdminApi::new(AdminOptions { owner: ADMIN_OWNER });
@@ -151,7 +157,11 @@ impl Server {
         let thread = spawn_node(shard, inputs)?;
         let server_pool = pool.handle();
         task::spawn(server_pool, "quic-events", geo::pump(geo.clone(), geo_events, node.clone()));
-        task::spawn(server_pool, "meta-watch", watch(storage.watch, node.clone(), geo, config.region.clone(), clusters));
+        task::spawn(
+            server_pool,
+            "meta-watch",
+            watch(storage.watch, node.clone(), geo, config.region.clone(), clusters),
+        );
         task::spawn(server_pool, "http", http::serve(listeners.http, node.clone()));
         let accept = accept(listeners.pulsar, node.clone(), pool.handle().clone(), config.message_bytes_max);
         task::spawn(server_pool, "pulsar", accept);
@@ -380,7 +390,8 @@ async fn own_number(meta: &MetaHandle, config: &ServerConfig, identity: &Identit
         && let Some(number) = known.number
     {
         if config.region_number.is_some_and(|wanted| wanted != number) {
-            let rule = format!("region {} has number {number} on this data folder; numbers never change", config.region);
+            let rule =
+                format!("region {} has number {number} on this data folder; numbers never change", config.region);
             return Err(ConfigError::new("--region-number", rule).into());
         }
         return Ok(number);
@@ -397,9 +408,10 @@ async fn own_number(meta: &MetaHandle, config: &ServerConfig, identity: &Identit
 
 /// 1 to 255 from the name, the same on every machine.
 fn number_of(region: &RegionName) -> RegionId {
-    let hash = region.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = region
+        .as_str()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     RegionId(u8::try_from(hash % 255).unwrap_or(0) + 1)
 }
 
@@ -454,59 +466,6 @@ async fn known_ledgers(meta: &MetaHandle) -> Result<BTreeSet<LedgerId>, BootErro
         match items.into_iter().next_back() {
             Some((key, _)) if more => after = Some(key),
             _ => return Ok(known),
-        }
-    }
-}
-
-// ---- the watch ----
-
-fn note_cluster(clusters: &mut BTreeMap<RegionName, ClusterData>, key: &str, value: Option<&[u8]>) -> bool {
-    let Some(Key::Cluster(name)) = Key::parse(key) else { return false };
-    match value.and_then(|value| serde_json::from_slice(value).ok()) {
-        Some(data) => clusters.insert(name, data),
-        None => clusters.remove(&name),
-    };
-    true
-}
-
-fn feed_snapshot(
-    node: &mut Node,
-    clock: Clock,
-    watch: &Watch,
-    out: &mut Vec<node::Output>,
-) -> BTreeMap<RegionName, ClusterData> {
-    let mut clusters = BTreeMap::new();
-    let mut events = Vec::with_capacity(watch.items.len());
-    for (key, versioned) in &watch.items {
-        note_cluster(&mut clusters, key, Some(&versioned.value));
-        let value = Some(versioned.value.clone());
-        events.push(MetaEvent { revision: versioned.version, key: key.clone(), value });
-    }
-    node.handle(clock.now(), Input::MetaEvents(events), out);
-    clusters
-}
-
-async fn watch(
-    mut watch: Watch,
-    node: NodeHandle,
-    geo: GeoHandle,
-    own: RegionName,
-    mut clusters: BTreeMap<RegionName, ClusterData>,
-) {
-    loop {
-        match watch.events.next().await {
-            Ok(events) => {
-                let changed = events
-                    .iter()
-                    .fold(false, |changed, event| note_cluster(&mut clusters, &event.key, event.value.as_deref()) | changed);
-                if changed {
-                    geo.set_peers(&own, &clusters);
-                }
-                if node.send(ShardInput::MetaEvents(events)).await.is_err() {
-                    return;
-                }
-            }
-            Err(reason) => stop::storage_failed("the view of the metadata ended", &reason),
         }
     }
 }

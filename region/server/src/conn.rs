@@ -127,12 +127,7 @@ async fn linger(outlet: &Outlet) -> io::Result<()> {
     std::future::pending().await
 }
 
-async fn write_outlet(
-    mut writer: OwnedWriteHalf,
-    conn: ConnId,
-    node: &NodeHandle,
-    outlet: &Outlet,
-) -> io::Result<()> {
+async fn write_outlet(mut writer: OwnedWriteHalf, conn: ConnId, node: &NodeHandle, outlet: &Outlet) -> io::Result<()> {
     loop {
         let closing = outlet.is_closing();
         let items = outlet.take();
@@ -178,7 +173,8 @@ async fn write_all(writer: &mut OwnedWriteHalf, items: VecDeque<Outgoing>) -> io
         pieces.push_back(gathered.freeze());
     }
     while !pieces.is_empty() {
-        let slices: Vec<io::IoSlice<'_>> = pieces.iter().take(SLICES_MAX).map(|piece| io::IoSlice::new(piece)).collect();
+        let slices: Vec<io::IoSlice<'_>> =
+            pieces.iter().take(SLICES_MAX).map(|piece| io::IoSlice::new(piece)).collect();
         let mut written = writer.write_vectored(&slices).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());

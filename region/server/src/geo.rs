@@ -64,7 +64,13 @@ impl GeoHandle {
     }
 
     /// Hands one frame over; true when the endpoint wants no more.
-    fn pass(&self, to: &RegionName, group: u64, frame: RegionFrame, waiting: &mut VecDeque<(u64, RegionFrame)>) -> bool {
+    fn pass(
+        &self,
+        to: &RegionName,
+        group: u64,
+        frame: RegionFrame,
+        waiting: &mut VecDeque<(u64, RegionFrame)>,
+    ) -> bool {
         match self.endpoint.send(to, group, frame) {
             Ok(Sent::Room) => false,
             Ok(Sent::Full) => true,
@@ -97,7 +103,8 @@ impl GeoHandle {
 
     /// Connects to the regions that are registered as clusters with a replicator.
     pub(crate) fn set_peers(&self, own: &RegionName, clusters: &BTreeMap<RegionName, ClusterData>) {
-        let peers = clusters.iter().filter(|(name, _)| *name != own).filter_map(|(name, data)| peer(name, data)).collect();
+        let peers =
+            clusters.iter().filter(|(name, _)| *name != own).filter_map(|(name, data)| peer(name, data)).collect();
         self.endpoint.set_peers(peers);
     }
 }

@@ -75,7 +75,7 @@ fn render(answer: HttpResponse) -> Response {
     for (name, value) in &answer.headers {
         response = response.header(name, value);
     }
-    response
-        .body(Body::from(answer.body))
-        .unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR, "the answer holds a header that HTTP cannot carry"))
+    response.body(Body::from(answer.body)).unwrap_or_else(|_| {
+        plain(StatusCode::INTERNAL_SERVER_ERROR, "the answer holds a header that HTTP cannot carry")
+    })
 }

@@ -17,6 +17,7 @@ mod outlet;
 mod shard;
 mod stop;
 mod task;
+mod watch;
 
 pub use boot::{BootError, Server};
 pub use config::ServerConfig;

@@ -231,7 +231,10 @@ impl Shard {
                 }
             }
             Output::PeerRequest { to, .. } | Output::PeerResponse { to, .. } => {
-                tracing::warn!(node = to.0, "regions of more than one node are not built yet: dropped a message to a node");
+                tracing::warn!(
+                    node = to.0,
+                    "regions of more than one node are not built yet: dropped a message to a node"
+                );
             }
             Output::Alarm { text } => tracing::warn!("{text}"),
         }

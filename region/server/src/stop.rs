@@ -7,6 +7,8 @@ pub(crate) const EXIT_IO: i32 = 70;
 
 /// Says why and ends the process at once; a restart recovers from what is on disk.
 pub(crate) fn storage_failed(what: &str, error: &dyn std::fmt::Display) -> ! {
-    tracing::error!("{what}: {error}; stopping, because what is on disk is unknown now: check the disk and start again");
+    tracing::error!(
+        "{what}: {error}; stopping, because what is on disk is unknown now: check the disk and start again"
+    );
     exit(EXIT_IO)
 }

@@ -38,7 +38,8 @@ pub enum Congestion {
 pub struct QuicLimits {
     /// Ordered streams for link frames in each direction, 1 to 256; groups are spread over them.
     pub streams: u16,
-    /// Frames queued for one peer before `send` reports [`crate::Sent::Full`], in bytes. Up to twice this is accepted.
+    /// Frames queued for one peer before `send` reports [`crate::Sent::Full`], in bytes. Up to twice this is
+    /// accepted, of answers and policies three times.
     pub queue_bytes_max: u64,
     /// Frames of one peer handed out and not yet dropped by the owner, in bytes (a frame counts for 1 KiB at least); then
     /// its streams are not read. Answers and policies have 8 MiB of their own.

@@ -1,11 +1,11 @@
 //! Frames waiting to be written to one connection, bounded in bytes.
 //!
 //! **What**  One queue per lane: lane 0 is the control stream, the others carry groups. Frames of one lane keep their order.
-//! Above `bytes_max` the sender is told to stop, at twice that frames are refused; when half of it is left the sender is
-//! told to go on.
+//! Above `bytes_max` the sender is told to stop, at twice that frames are refused, at three times that answers and policies
+//! too; when half of it is left the sender is told to go on.
 //!
 //! **Invariants**
-//! - I1  queued bytes ≤ 2 × `bytes_max` + one frame.
+//! - I1  queued bytes ≤ 3 × `bytes_max` + one frame, of groups ≤ 2 × `bytes_max` + one frame.
 //! - I2  after `Full` was answered a notification follows, unless the connection ends.
 
 use crate::{SendRefusal, SendRefused, Sent};
@@ -15,6 +15,9 @@ use wire::region::RegionFrame;
 
 /// What a frame costs beside its bytes.
 const FRAME_OVERHEAD_BYTES: u64 = 128;
+
+/// The lane of the control stream.
+const CONTROL_LANE: usize = 0;
 
 /// A frame in its lane, with what it takes from the bound.
 #[derive(Debug)]
@@ -36,7 +39,7 @@ impl Outbound {
     /// A control lane and `streams` others, with the receiving half of each.
     pub(crate) fn new(streams: u16, bytes_max: u64) -> (Self, Vec<mpsc::Receiver<Queued>>) {
         // The bound in bytes is reached before any lane holds this many frames.
-        let frames_max = usize::try_from(2 * bytes_max / FRAME_OVERHEAD_BYTES + 1).unwrap_or(usize::MAX >> 4);
+        let frames_max = usize::try_from(3 * bytes_max / FRAME_OVERHEAD_BYTES + 1).unwrap_or(usize::MAX >> 4);
         let (lanes, queues) = (0..=streams).map(|_| mpsc::channel(frames_max)).unzip();
         let outbound = Self { lanes, bytes_max, queued_bytes: AtomicU64::new(0), told_full: AtomicBool::new(false) };
         (outbound, queues)
@@ -45,12 +48,13 @@ impl Outbound {
     /// Queues a frame in its lane.
     pub(crate) fn send(&self, group: u64, frame: RegionFrame) -> Result<Sent, SendRefused> {
         let cost = frame_cost(&frame);
-        if self.queued_bytes.load(Ordering::Relaxed) >= 2 * self.bytes_max {
+        let lane = self.lane_of(group, &frame);
+        let bound = if lane == CONTROL_LANE { 3 * self.bytes_max } else { 2 * self.bytes_max };
+        if self.queued_bytes.load(Ordering::Relaxed) >= bound {
             return Err(SendRefused { refusal: SendRefusal::Overflow, frame }); // I1
         }
         self.queued_bytes.fetch_add(cost, Ordering::Relaxed);
-        let lane = &self.lanes[self.lane_of(group, &frame)];
-        if let Err(error) = lane.try_send(Queued { frame, cost }) {
+        if let Err(error) = self.lanes[lane].try_send(Queued { frame, cost }) {
             self.queued_bytes.fetch_sub(cost, Ordering::Relaxed);
             let (refusal, queued) = match error {
                 mpsc::error::TrySendError::Full(queued) => (SendRefusal::Overflow, queued),
@@ -92,7 +96,7 @@ impl Outbound {
             | RegionFrame::Refused { .. }
             | RegionFrame::Ack { .. }
             | RegionFrame::Rewind { .. }
-            | RegionFrame::Policy { .. } => 0,
+            | RegionFrame::Policy { .. } => CONTROL_LANE,
             RegionFrame::Open { .. } | RegionFrame::Entry { .. } | RegionFrame::Close { .. } => {
                 let streams = self.lanes.len() as u64 - 1;
                 // Multiplying by an odd constant spreads consecutive groups.
@@ -136,6 +140,9 @@ mod tests {
         assert_eq!(outbound.send(1, entry(872)).unwrap(), Sent::Full);
         let refused = outbound.send(1, entry(10)).unwrap_err();
         assert_eq!((refused.refusal, refused.frame), (SendRefusal::Overflow, entry(10)));
+        let ack = RegionFrame::Ack { link: 1, position: Position::EARLIEST, credit_bytes: 1 };
+        assert_eq!(outbound.send(1, ack).unwrap(), Sent::Full, "answers have more room");
+        assert!(!outbound.release(queues[CONTROL_LANE].try_recv().unwrap().cost));
         let lane = queues.iter_mut().find(|q| !q.is_empty()).unwrap();
         assert!(!outbound.release(lane.try_recv().unwrap().cost));
         assert!(outbound.release(lane.try_recv().unwrap().cost));

@@ -15,9 +15,14 @@ use std::sync::Arc;
 /// What is asked of the kernel for each direction, in bytes; less than [`SOCKET_BUFFER_BYTES_MIN`] is worth a warning.
 const SOCKET_BUFFER_BYTES: usize = 16 << 20;
 const SOCKET_BUFFER_BYTES_MIN: usize = 8 << 20;
-/// Largest UDP payload sought and accepted, in bytes: jumbo frames of 9,000 less the headers of IPv6 and UDP. Fewer and
-/// larger packets cost less processor time; what the path does not carry, the search for its limit finds out.
-const UDP_PAYLOAD_BYTES_MAX: u16 = 8_952;
+/// Largest UDP payload sought and accepted, in bytes. Fewer and larger packets cost less processor time where the path
+/// (jumbo frames, loopback) carries them; what it does not carry, the search for its limit finds out. quinn hands the kernel
+/// up to ten packets in one call, and all ten together must fit one IP packet: a larger burst would be lost in silence.
+const UDP_PAYLOAD_BYTES_MAX: u16 = 6_500;
+/// Packets that quinn 0.11 hands over in one call, and the most that one IPv4 packet carries, in bytes.
+const BURST_PACKETS_MAX: u32 = 10;
+const IP_PAYLOAD_BYTES_MAX: u32 = 65_507;
+const _: () = assert!(UDP_PAYLOAD_BYTES_MAX as u32 * BURST_PACKETS_MAX <= IP_PAYLOAD_BYTES_MAX);
 /// Packets of connections that wait to be accepted, in bytes: each and all.
 const INCOMING_BYTES_MAX: u64 = 16 << 10;
 const INCOMING_BYTES_TOTAL_MAX: u64 = 1 << 20;

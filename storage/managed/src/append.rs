@@ -165,7 +165,7 @@ impl Appender {
         if !matches!(self.fresh, Fresh::Asked(asked) if asked == id) {
             return false;
         }
-        let newest = chain.newest().map_or(chain.last().ledger, |newest| newest.ledger);
+        let newest = chain.newest().map_or_else(|| chain.last().ledger, |newest| newest.ledger);
         if ledger > newest {
             self.fresh = Fresh::Drawn(ledger);
         } else {

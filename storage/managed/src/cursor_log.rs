@@ -16,9 +16,10 @@
 //!
 //! **Tests**  `machine` property tests (crash at every step, acks never forgotten).
 
-use crate::cursor_record::{CursorOp, RecordWriter};
+use crate::cursor_record::CursorOp;
 use crate::cursor_set::CursorSet;
 use crate::durable_mark::DurableMark;
+use crate::pending_ops::{Group, PendingOps, Waiter};
 use crate::roll::{Filled, Place, RECORD, Roll, SNAPSHOT};
 use crate::site::{Fx, Site, relay_all};
 use crate::store::RecordStore;
@@ -27,22 +28,6 @@ use base::{Effects, EntryData, LedgerId, Mono, NodeId, Now, Position, RequestId,
 use bytes::Bytes;
 use ledger::{LedgerMetadata, LedgerWriter, MetadataOutcome, VersionedMetadata, WriterEffects, WriterEvent};
 use wire::bookie::BookieResponse;
-
-/// Who waits for an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Waiter {
-    Cursor(u64),
-    Checkpoint(u64),
-}
-
-/// What one durable record answers.
-#[derive(Debug, Default)]
-pub(crate) struct Group {
-    pub(crate) waiters: Vec<Waiter>,
-    /// Mark-deletes as of the record; `None`: the cursor is gone.
-    pub(crate) marks: Vec<(CursorId, Option<Position>)>,
-    pub(crate) checkpoint: Option<Position>,
-}
 
 /// What the log tells the managed ledger.
 #[derive(Debug)]
@@ -56,23 +41,6 @@ pub(crate) enum LogOutcome {
         bookies: Vec<NodeId>,
     },
     Closed,
-}
-
-/// Operations that wait for the next record.
-#[derive(Debug, Default)]
-struct Pending {
-    record: RecordWriter,
-    waiters: Vec<Waiter>,
-    touched: Vec<CursorId>,
-    /// The last operation, when it is a mark-delete: the next one of the same cursor replaces it.
-    last_mark: Option<(CursorId, usize)>,
-    checkpoint: Option<Position>,
-}
-
-impl Pending {
-    fn is_empty(&self) -> bool {
-        self.record.is_empty() && self.waiters.is_empty() && self.checkpoint.is_none()
-    }
 }
 
 #[derive(Debug)]
@@ -94,7 +62,7 @@ struct Writing {
 pub(crate) struct CursorLog {
     phase: Phase,
     roll: Option<Box<Roll>>,
-    pending: Box<Pending>,
+    pending: Box<PendingOps>,
     /// The newest checkpoint asked for.
     checkpoint: Option<Checkpoint>,
     /// How far checkpoints cover the log; before the first one that is nothing.
@@ -128,27 +96,14 @@ impl CursorLog {
 
     /// Takes operations on one cursor, already applied in memory, for the next record.
     pub(crate) fn submit(&mut self, cursor: CursorId, ops: &[CursorOp], waiter: Waiter) {
-        for op in ops {
-            let pending = &mut self.pending;
-            if let (CursorOp::MarkDelete { .. }, Some((last, start))) = (op, pending.last_mark) {
-                if last == cursor {
-                    pending.record.cut(start);
-                }
-            }
-            let start = pending.record.push(op);
-            pending.last_mark = matches!(op, CursorOp::MarkDelete { .. }).then_some((cursor, start));
-        }
-        if self.pending.touched.last() != Some(&cursor) {
-            self.pending.touched.push(cursor);
-        }
-        self.pending.waiters.push(waiter);
+        self.pending.push(cursor, ops, waiter);
     }
 
     /// Lets a waiter whose operation changed nothing wait for everything submitted before it. Answers whether there is
     /// anything to wait for.
     pub(crate) fn attach(&mut self, waiter: Waiter) -> bool {
         if !self.pending.is_empty() {
-            self.pending.waiters.push(waiter);
+            self.pending.attach(waiter);
             return true;
         }
         let rolling = self.roll.as_mut().and_then(|roll| roll.group_mut());
@@ -162,15 +117,14 @@ impl CursorLog {
     }
 
     pub(crate) fn save_checkpoint(&mut self, checkpoint: Checkpoint, waiter: Waiter) {
-        self.pending.checkpoint = Some(checkpoint.position);
         self.checkpoint_mark.lower(checkpoint.position);
+        self.pending.push_checkpoint(checkpoint.position, waiter);
         self.checkpoint = Some(checkpoint);
-        self.pending.waiters.push(waiter);
     }
 
     /// Operations that are not answered yet.
     pub(crate) fn unanswered(&self) -> usize {
-        self.pending.waiters.len() + self.groups().map(|group| group.waiters.len()).sum::<usize>()
+        self.pending.waiters() + self.groups().map(|group| group.waiters.len()).sum::<usize>()
     }
 
     fn groups(&self) -> impl Iterator<Item = &Group> + '_ {
@@ -184,7 +138,7 @@ impl CursorLog {
     /// Everyone who still waits, oldest first; the log is stopped.
     pub(crate) fn stop(&mut self) -> Vec<Waiter> {
         let mut waiters: Vec<Waiter> = self.groups().flat_map(|group| group.waiters.iter().copied()).collect();
-        waiters.append(&mut self.pending.waiters);
+        waiters.extend(self.pending.take_waiters());
         *self = Self::absent();
         waiters
     }
@@ -230,9 +184,9 @@ impl CursorLog {
         if !matches!(&self.phase, Phase::Open(writing) if writing.group.is_none()) {
             return Vec::new();
         }
-        self.seal_checkpoint(self.pending.checkpoint);
+        self.seal_checkpoint(self.pending.checkpoint());
         let Phase::Open(writing) = &mut self.phase else { return Vec::new() };
-        let (record, group) = take_record(&mut self.pending, self.checkpoint.as_ref(), cursors);
+        let (record, group) = self.pending.take_record(self.checkpoint.as_ref(), cursors);
         self.written_bytes += record.len() as u64;
         let mut inner = Effects::new();
         // A refused add means that the writer was fenced: its event ends us, the group stays unanswered (I1).
@@ -261,9 +215,7 @@ impl CursorLog {
         }
         let checkpoint = self.checkpoint.as_ref().map(|checkpoint| checkpoint.position);
         self.seal_checkpoint(checkpoint);
-        let waiters = std::mem::take(&mut self.pending.waiters);
-        let group = Group { waiters, marks: cursors.seal_all(), checkpoint };
-        *self.pending = Pending::default();
+        let group = Group { waiters: self.pending.take_waiters(), marks: cursors.seal_all(), checkpoint };
         let events = match &mut self.roll {
             Some(roll) => roll.fill(now, group, cursors, self.checkpoint.as_ref(), site, store, fx),
             None => Vec::new(),
@@ -387,12 +339,12 @@ impl CursorLog {
         input: impl FnOnce(&mut LedgerWriter, Now, &mut WriterEffects),
     ) -> Option<Vec<LogOutcome>> {
         let mut inner = Effects::new();
-        if let Phase::Open(writing) | Phase::Closing(writing) = &mut self.phase {
-            if writing.writer.owns(id) {
-                input(&mut writing.writer, now, &mut inner);
-                let events = relay_all(&mut inner, fx);
-                return Some(self.handle_events(events));
-            }
+        if let Phase::Open(writing) | Phase::Closing(writing) = &mut self.phase
+            && writing.writer.owns(id)
+        {
+            input(&mut writing.writer, now, &mut inner);
+            let events = relay_all(&mut inner, fx);
+            return Some(self.handle_events(events));
         }
         let roll = self.roll.as_mut()?;
         let writer = roll.writer_mut().filter(|writer| writer.owns(id))?;
@@ -461,11 +413,11 @@ impl CursorLog {
             input(&mut writing.writer, now, &mut inner);
         }
         let mut events = relay_all(&mut inner, fx);
-        if let Some(roll) = &mut self.roll {
-            if let Some(writer) = roll.writer_mut() {
-                input(writer, now, &mut inner);
-                events.extend(roll.handle_events(relay_all(&mut inner, fx), site, store));
-            }
+        if let Some(roll) = &mut self.roll
+            && let Some(writer) = roll.writer_mut()
+        {
+            input(writer, now, &mut inner);
+            events.extend(roll.handle_events(relay_all(&mut inner, fx), site, store));
         }
         self.handle_events(events)
     }
@@ -503,18 +455,4 @@ impl CursorLog {
     pub(crate) fn checkpoint(&self) -> Option<&Checkpoint> {
         self.checkpoint.as_ref()
     }
-}
-
-/// Finishes the pending record and says whom it will answer.
-fn take_record(pending: &mut Pending, checkpoint: Option<&Checkpoint>, cursors: &mut CursorSet) -> (Bytes, Group) {
-    if let (Some(_), Some(checkpoint)) = (pending.checkpoint, checkpoint) {
-        pending.record.push(&CursorOp::Checkpoint(checkpoint.clone()));
-    }
-    pending.touched.sort_unstable();
-    pending.touched.dedup();
-    let marks = cursors.seal(&pending.touched);
-    let group = Group { waiters: std::mem::take(&mut pending.waiters), marks, checkpoint: pending.checkpoint };
-    let record = pending.record.finish();
-    *pending = Pending::default();
-    (record, group)
 }

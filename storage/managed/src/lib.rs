@@ -5,7 +5,8 @@
 //! tenants: a log is a metadata key, an entry is opaque bytes.
 //!
 //! **Reading order**  `machine` (routing), then one file per procedure: `open` → `recover` → `replay`; `append`; `reads`
-//! → `readers`, `blocks`, `cache`; `cursor` → `cursor_set`, `cursor_record`, `cursor_log` → `roll`; `trim`, `discard`;
+//! → `readers`, `blocks`, `cache`; `cursor` → `cursor_set`, `cursor_record`, `pending_ops`,
+//! `cursor_log` → `roll`; `trim`, `discard`;
 //! `store` → `record`; `chain` and `site` are below all of them.
 //!
 //! **Not here**  The quorum protocol of one ledger (`ledger`), disks (`bookie`), who owns a log (`cluster`), what entries
@@ -27,6 +28,7 @@ mod error;
 mod machine;
 mod open;
 mod options;
+mod pending_ops;
 mod readers;
 mod reads;
 mod record;

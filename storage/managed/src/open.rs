@@ -92,10 +92,10 @@ impl Opening {
         store: &mut RecordStore,
         fx: &mut Fx,
     ) -> Option<OpenOutcome> {
-        if let Step::Reading { id: Some(asked), attempts, .. } = self.step {
-            if asked == id {
-                return self.handle_record(now, response, attempts, site, store);
-            }
+        if let Step::Reading { id: Some(asked), attempts, .. } = self.step
+            && asked == id
+        {
+            return self.handle_record(now, response, attempts, site, store);
         }
         let index = self.recoveries.iter().position(|recovery| recovery.awaits(id))?;
         let outcome = self.recoveries[index].handle_meta(now, id, response, site, fx);

@@ -108,23 +108,23 @@ impl Replay {
     }
 
     fn handle_events(&mut self, now: Now, events: Vec<ReaderEvent>, fx: &mut Fx) -> ReplayOutcome {
-        for ReaderEvent::ReadDone { result, .. } in events {
-            match result {
-                Ok(records) => {
-                    if let Err(reason) = self.apply(records) {
-                        return ReplayOutcome::Damaged { reason };
-                    }
-                    self.attempts = 0;
+        // One read is under way at a time, so there is at most one event.
+        let Some(ReaderEvent::ReadDone { result, .. }) = events.into_iter().next() else {
+            return ReplayOutcome::Pending;
+        };
+        match result {
+            Ok(records) => {
+                if let Err(reason) = self.apply(records) {
+                    return ReplayOutcome::Damaged { reason };
                 }
-                Err(error) if self.attempts >= ATTEMPTS_MAX => {
-                    return ReplayOutcome::Failed { ledger: self.reader.ledger(), reason: error.to_string() };
-                }
-                Err(_) => self.attempts += 1,
+                self.attempts = 0;
             }
-            // One read is under way at a time, so this is the last event.
-            return self.read(now, fx);
+            Err(error) if self.attempts >= ATTEMPTS_MAX => {
+                return ReplayOutcome::Failed { ledger: self.reader.ledger(), reason: error.to_string() };
+            }
+            Err(_) => self.attempts += 1,
         }
-        ReplayOutcome::Pending
+        self.read(now, fx)
     }
 
     fn apply(&mut self, records: Vec<(EntryId, EntryData)>) -> Result<(), String> {

@@ -11,9 +11,9 @@
 //!
 //! **Not here**  What goes on in the old ledger meanwhile (`cursor_log`).
 
-use crate::cursor_log::Group;
 use crate::cursor_record::{CursorOp, RecordWriter};
 use crate::cursor_set::CursorSet;
+use crate::pending_ops::Group;
 use crate::site::{Fx, Site, relay_all};
 use crate::store::{Change, RecordStore};
 use crate::{Checkpoint, ManagedEffect, SeededBug};
@@ -136,11 +136,11 @@ impl Roll {
             }
         }
         let early = site.options.seeded.has(SeededBug::SwitchBeforeSnapshot);
-        if matches!(self.step, Step::Filling { unconfirmed, .. } if unconfirmed == 0 || early) {
-            if let Step::Filling { filled, .. } = std::mem::replace(&mut self.step, Step::Registering) {
-                self.step = Step::Switching(filled);
-                store.change(Change::SwitchCursorLedger);
-            }
+        if matches!(self.step, Step::Filling { unconfirmed, .. } if unconfirmed == 0 || early)
+            && let Step::Filling { filled, .. } = std::mem::replace(&mut self.step, Step::Registering)
+        {
+            self.step = Step::Switching(filled);
+            store.change(Change::SwitchCursorLedger);
         }
         others
     }

@@ -169,10 +169,10 @@ impl RecordStore {
 
     /// Sends an unanswered transaction again (I3).
     pub(crate) fn on_deadline(&mut self, now: Now, site: &mut Site, fx: &mut Fx) {
-        if is_due(self.next_deadline(), now) {
-            if let Some(transaction) = &mut self.under_way {
-                transaction.send(now, site, fx);
-            }
+        if is_due(self.next_deadline(), now)
+            && let Some(transaction) = &mut self.under_way
+        {
+            transaction.send(now, site, fx);
         }
     }
 

@@ -115,3 +115,84 @@ fn retained_for(retention: Retention, left_bytes: u64, closed_ms: u64, now: Now)
     // At least a millisecond, so that a deadline lies in the future.
     (age < time).then(|| Some((time - age).max(Duration::from_millis(1))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::ManagedRecord;
+    use base::{EntryId, LedgerId, RegionId};
+    use ledger::ReplicationConfig;
+
+    const NOW: Now = Now { mono: Mono(1_000_000_000), wall_ms: 10_000 };
+
+    /// Three closed ledgers (10, 11, 12) of two entries and 100 bytes, closed at 1, 2 and 3 s, and an open one.
+    fn chain() -> Chain {
+        let mut chain = Chain::new(&ManagedRecord::empty());
+        for n in 0..4 {
+            chain.start(LedgerId(10 + n));
+            (0..2)
+                .for_each(|entry| assert_eq!(chain.confirm(LedgerId(10 + n), EntryId(entry), 50).1 % 2, entry as u64));
+            if n < 3 {
+                chain.end(LedgerId(10 + n), (n + 1) * 1000);
+            }
+        }
+        chain
+    }
+
+    fn options() -> ManagedOptions {
+        ManagedOptions::new(RegionId(1), ReplicationConfig::SINGLE)
+    }
+
+    fn trimmed(floor: Floor, retention: Retention) -> (Option<u64>, Option<Duration>) {
+        let plan = plan(&chain(), floor, &[retention], &options(), NOW, None);
+        (plan.up_to.map(|position| position.ledger.0), plan.due.map(|due| due.since(NOW.mono)))
+    }
+
+    #[test]
+    fn a_ledger_goes_when_its_last_entry_is_passed() {
+        let at = |ledger, entry| Floor::After(Position::new(LedgerId(ledger), entry));
+        assert_eq!(trimmed(at(10, 0), Retention::NONE).0, None);
+        assert_eq!(trimmed(at(10, 1), Retention::NONE).0, Some(10));
+        assert_eq!(trimmed(at(12, 0), Retention::NONE).0, Some(11));
+        assert_eq!(trimmed(Floor::Nothing, Retention::NONE).0, Some(12), "the open one stays");
+    }
+
+    #[test]
+    fn retention_by_size_keeps_at_least_so_many_bytes() {
+        let keep = |bytes| trimmed(Floor::Nothing, Retention { bytes: Some(bytes), time: None }).0;
+        assert_eq!([keep(100), keep(101), keep(300), keep(301)], [Some(12), Some(11), Some(10), None]);
+    }
+
+    #[test]
+    fn retention_by_time_says_when_to_look_again() {
+        let keep = |s| trimmed(Floor::Nothing, Retention { bytes: None, time: Some(Duration::from_secs(s)) });
+        assert_eq!(keep(8), (Some(11), Some(Duration::from_secs(1))));
+        assert_eq!(keep(10), (None, Some(Duration::from_secs(1))));
+        assert_eq!(trimmed(Floor::Nothing, Retention::FOREVER), (None, None));
+    }
+
+    #[test]
+    fn what_any_retention_keeps_is_kept() {
+        let time = Retention { bytes: None, time: Some(Duration::from_secs(8)) };
+        let plan = plan(&chain(), Floor::Nothing, &[Retention::NONE, time], &options(), NOW, None);
+        assert_eq!(plan.up_to.map(|position| position.ledger.0), Some(11));
+    }
+
+    #[test]
+    fn the_current_ledger_ends_when_it_is_consumed_and_old_or_large_enough() {
+        let current = |floor, opened, options: &ManagedOptions| {
+            let plan = plan(&chain(), floor, &[Retention::NONE], options, NOW, Some(opened));
+            (plan.current, plan.due.map(|due| due.since(opened)))
+        };
+        let (fresh, old) = (NOW.mono, NOW.mono - Duration::from_secs(600));
+        let due = Some(Duration::from_secs(600));
+        assert_eq!(current(Floor::Nothing, fresh, &options()), (CurrentLedger::Keep, due));
+        assert_eq!(current(Floor::Nothing, old, &options()).0, CurrentLedger::Keep, "the clock began later");
+        let options = ManagedOptions { consumed_age_min: Duration::from_millis(500), ..options() };
+        assert_eq!(current(Floor::Nothing, Mono(1), &options).0, CurrentLedger::RollOver);
+        let unread = Floor::After(Position::new(LedgerId(13), 0));
+        assert_eq!(current(unread, Mono(1), &options).0, CurrentLedger::Keep);
+        let large = ManagedOptions { consumed_bytes_min: 100, ..options };
+        assert_eq!(current(Floor::Nothing, fresh, &large).0, CurrentLedger::RollOver);
+    }
+}

@@ -23,7 +23,7 @@ const LICENCES: [&str; 8] = [
 /// Where the reasons are.
 const REASONS: &str = "docs/dependencies.md";
 /// Crates that are built in two versions, and why we cannot avoid it. An entry that is not needed any more is a finding.
-const DUPLICATES: [(&str, &str); 15] = [
+const DUPLICATES: [(&str, &str); 12] = [
     ("base64", "pem 4 (rcgen) is ahead of jsonwebtoken"),
     ("cpufeatures", "curve25519-dalek 4 and sha2 0.10 (jsonwebtoken) against chacha20 0.10 (proptest's rand)"),
     ("foldhash", "petgraph 0.8 (prost-build) against foyer"),
@@ -36,9 +36,6 @@ const DUPLICATES: [(&str, &str); 15] = [
     ("syn", "derive macros are moving from 2 to 3"),
     ("thiserror", "openraft 0.9 stays on 1"),
     ("thiserror-impl", "follows thiserror"),
-    ("proc-macro-crate", "derive macros are moving"),
-    ("unicode-width", "protox's reports against clap"),
-    ("windows-sys", "only for Windows"),
 ];
 
 /// Names that cargo builds in more than one version, with the versions.

@@ -35,7 +35,9 @@ impl Broker {
 
     fn on_connect(&mut self, now: Now, conn: ConnId, connect: CommandConnect) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
-        if connect.proxy_to_broker_url.as_ref().is_some_and(|url| !url.is_empty()) || connect.original_principal.is_some() {
+        if connect.proxy_to_broker_url.as_ref().is_some_and(|url| !url.is_empty())
+            || connect.original_principal.is_some()
+        {
             let text = "connections on behalf of others (through a proxy) are not built in Meridian; connect directly";
             return self.refuse_connection(conn, ServerError::NotAllowedError, text);
         }

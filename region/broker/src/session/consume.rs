@@ -129,7 +129,13 @@ impl Broker {
             protocol_version: session.protocol_version,
         };
         let start = start_of(command, durability, now.wall_ms);
-        Ok(SubscribeSpec { name, durability, consumer, start, properties: metadata_of(&command.subscription_properties)? })
+        Ok(SubscribeSpec {
+            name,
+            durability,
+            consumer,
+            start,
+            properties: metadata_of(&command.subscription_properties)?,
+        })
     }
 
     fn remember_consumer(&mut self, key: ConsumerKey, topic: TopicName, subscription: SubscriptionName) {
@@ -175,12 +181,7 @@ impl Broker {
         self.with_consumer(now, conn, consumer_id, |topic, name, key, env| topic.handle_ack(name, key, command, env));
     }
 
-    pub(crate) fn on_redeliver(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        command: CommandRedeliverUnacknowledgedMessages,
-    ) {
+    pub(crate) fn on_redeliver(&mut self, now: Now, conn: ConnId, command: CommandRedeliverUnacknowledgedMessages) {
         let consumer_id = command.consumer_id;
         self.with_consumer(now, conn, consumer_id, |topic, name, key, env| {
             topic.handle_redeliver(name, key, command, env);

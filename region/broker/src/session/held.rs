@@ -34,7 +34,12 @@ pub(crate) enum Charge {
 
 impl Broker {
     /// Keeps a command when others of its connection wait already.
-    pub(crate) fn hold(&mut self, conn: ConnId, command: Command, payload: Option<Bytes>) -> Option<(Command, Option<Bytes>)> {
+    pub(crate) fn hold(
+        &mut self,
+        conn: ConnId,
+        command: Command,
+        payload: Option<Bytes>,
+    ) -> Option<(Command, Option<Bytes>)> {
         let session = self.sessions.get_mut(&conn)?;
         let overtakes = matches!(command, Command::Ping(_) | Command::Pong(_));
         if session.held.is_empty() || overtakes {

@@ -63,8 +63,11 @@ impl Broker {
             return BTreeSet::new();
         }
         let directory = &self.core.directory;
-        let mut names: BTreeSet<TopicName> =
-            directory.topics_of(namespace, Domain::Persistent, None, usize::MAX).into_iter().filter(|name| !name.is_system()).collect();
+        let mut names: BTreeSet<TopicName> = directory
+            .topics_of(namespace, Domain::Persistent, None, usize::MAX)
+            .into_iter()
+            .filter(|name| !name.is_system())
+            .collect();
         for (name, partitions) in directory.partitioned_of(namespace, Domain::Persistent, None, usize::MAX) {
             names.extend((0..partitions).map(|index| name.with_partition(index)));
         }

@@ -39,12 +39,7 @@ impl Broker {
         Err((ServerError::TopicNotFound, format!("namespace {} does not exist; create it first", name.namespace())))
     }
 
-    pub(crate) fn on_partition_metadata(
-        &mut self,
-        _now: Now,
-        conn: ConnId,
-        command: CommandPartitionedTopicMetadata,
-    ) {
+    pub(crate) fn on_partition_metadata(&mut self, _now: Now, conn: ConnId, command: CommandPartitionedTopicMetadata) {
         let request_id = command.request_id;
         let create = command.metadata_auto_creation_enabled();
         match self.permitted_topic(conn, &command.topic, Operation::Lookup) {

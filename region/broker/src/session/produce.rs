@@ -41,7 +41,8 @@ impl Broker {
     fn begin_producer(&mut self, now: Now, conn: ConnId, command: CommandProducer) -> Result<(), Refusal> {
         let name = self.permitted_topic(conn, &command.topic, Operation::Produce)?;
         if let Some(subscription) = &command.initial_subscription_name {
-            let (_, subscription) = self.permitted_subscription(conn, &command.topic, subscription, Operation::Consume)?;
+            let (_, subscription) =
+                self.permitted_subscription(conn, &command.topic, subscription, Operation::Consume)?;
             self.permit(conn, Operation::CreateSubscription, Object::Subscription(&name, &subscription))?;
         }
         let Some(session) = self.sessions.get(&conn) else { return Ok(()) };
@@ -121,7 +122,14 @@ impl Broker {
         }
     }
 
-    pub(crate) fn on_send(&mut self, now: Now, conn: ConnId, command: CommandSend, payload: Option<Bytes>, charge: Charge) {
+    pub(crate) fn on_send(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        command: CommandSend,
+        payload: Option<Bytes>,
+        charge: Charge,
+    ) {
         let Some(session) = self.sessions.get(&conn) else { return };
         let Some(handle) = session.producers.get(&command.producer_id) else {
             if !session.closed_producers.contains_key(&command.producer_id) {
@@ -144,7 +152,8 @@ impl Broker {
         let success = commands::success(command.request_id);
         let Some(handle) = handle else { return self.out.command(conn, &success) };
         self.usage.release_producer(&handle.tenant);
-        let answered = self.with_topic(handle.slot, now, |topic, env| topic.close_producer(key, command.request_id, env));
+        let answered =
+            self.with_topic(handle.slot, now, |topic, env| topic.close_producer(key, command.request_id, env));
         if answered.is_none() {
             self.out.command(conn, &success);
         }

@@ -21,8 +21,14 @@ const SCHEMA_BYTES_MAX: usize = 512 * 1024;
 #[derive(Debug)]
 pub(crate) enum SchemaWait {
     /// A producer or consumer.
-    Call { create: CreateTopic, call: TopicCall },
-    Answer { conn: ConnId, request_id: u64 },
+    Call {
+        create: CreateTopic,
+        call: TopicCall,
+    },
+    Answer {
+        conn: ConnId,
+        request_id: u64,
+    },
 }
 
 /// A registration under way.
@@ -202,6 +208,5 @@ impl Broker {
 }
 
 fn version_of(bytes: &Bytes) -> Result<u64, Refusal> {
-    commands::schema_version(bytes)
-        .ok_or_else(|| (ServerError::IncompatibleSchema, "Empty schema version".to_owned()))
+    commands::schema_version(bytes).ok_or_else(|| (ServerError::IncompatibleSchema, "Empty schema version".to_owned()))
 }

@@ -352,7 +352,7 @@ impl Bed {
             Some(Command::AckResponse(response)) => Some(response),
             _ => None,
         });
-        responses.cloned().find(|response| response.request_id == Some(request))
+        responses.into_iter().find(|response| response.request_id == Some(request)).cloned()
     }
 
     /// Gives entries back, all when none is named, and settles.

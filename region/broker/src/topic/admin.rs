@@ -182,7 +182,8 @@ impl Topic {
         match sub.nth_unacked(nth, &self.ledger) {
             Some(position) => self.admin_entry(id, position, env),
             None => {
-                let reason = format!("Message not found: subscription {name} has fewer than {nth} unacknowledged messages");
+                let reason =
+                    format!("Message not found: subscription {name} has fewer than {nth} unacknowledged messages");
                 fail(env.out, id, FailureKind::NotFound, reason);
             }
         }
@@ -227,7 +228,12 @@ impl Topic {
     }
 
     /// The first message at a time, for an operator.
-    pub(crate) fn report_found(&mut self, outcome: Result<Option<Position>, String>, id: AdminId, env: &mut TopicEnv<'_>) {
+    pub(crate) fn report_found(
+        &mut self,
+        outcome: Result<Option<Position>, String>,
+        id: AdminId,
+        env: &mut TopicEnv<'_>,
+    ) {
         let partition = self.partition();
         match outcome {
             Ok(Some(position)) => {

@@ -94,10 +94,10 @@ impl Topic {
                 }
             }
         }
-        if let Some(ttl) = self.settings.policies.storage.message_ttl_s {
-            if self.backlog.oldest_age_s(env.now.wall_ms) > u64::from(ttl) {
-                self.expire_older_than(u64::from(ttl), env);
-            }
+        if let Some(ttl) = self.settings.policies.storage.message_ttl_s
+            && self.backlog.oldest_age_s(env.now.wall_ms) > u64::from(ttl)
+        {
+            self.expire_older_than(u64::from(ttl), env);
         }
         let behind = self.slowest().is_some_and(|(position, _)| self.ledger.entries_after(position) > 0);
         if behind {

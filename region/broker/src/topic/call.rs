@@ -23,9 +23,15 @@ pub(crate) enum Handle {
 pub(crate) enum TopicCall {
     Produce(Box<ProducerSpec>),
     Subscribe(Box<SubscribeSpec>),
-    Admin { id: AdminId, op: TopicOp },
+    Admin {
+        id: AdminId,
+        op: TopicOp,
+    },
     /// A remote region wants to forward this topic to us.
-    LinkOpen { from: RegionName, link: u64 },
+    LinkOpen {
+        from: RegionName,
+        link: u64,
+    },
 }
 
 impl TopicCall {

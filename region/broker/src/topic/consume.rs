@@ -64,7 +64,9 @@ impl Topic {
     ) {
         match self.subs.by_name.get(name).copied() {
             Some(id) => self.handle_unsubscribe(id, key, request_id, force, env),
-            None => env.out.command(key.conn, &commands::error(request_id, ServerError::MetadataError, "Consumer not found")),
+            None => env
+                .out
+                .command(key.conn, &commands::error(request_id, ServerError::MetadataError, "Consumer not found")),
         }
     }
 
@@ -79,7 +81,9 @@ impl Topic {
         let reply = MoveReply::Client { conn: key.conn, request_id };
         match self.subs.by_name.get(name).copied() {
             Some(id) => self.reset_subscription(id, start, partial, reply, env),
-            None => env.out.command(key.conn, &commands::error(request_id, ServerError::MetadataError, "Consumer not found")),
+            None => env
+                .out
+                .command(key.conn, &commands::error(request_id, ServerError::MetadataError, "Consumer not found")),
         }
     }
 

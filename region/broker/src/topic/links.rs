@@ -15,8 +15,8 @@ use crate::outbox::{Note, Outbox};
 use crate::topic::{Topic, TopicEnv};
 use base::{Effects, EntryData, Mono, Now, Position, RegionId, RegionName, RequestId, earliest};
 use link::{
-    EntryVerdict, Forward, LinkEffect, LinkEntry, LinkOptions, LinkReceiver, LinkResume, LinkSender, LogView, ReadFailed,
-    ReceiverEffect, ReceiverOptions,
+    EntryVerdict, Forward, LinkEffect, LinkEntry, LinkOptions, LinkReceiver, LinkResume, LinkSender, LogView,
+    ReadFailed, ReceiverEffect, ReceiverOptions,
 };
 use managed::{CursorError, CursorId, Entry, Read, ReadError, ReadId};
 use std::collections::BTreeMap;
@@ -53,7 +53,8 @@ impl Links {
 
     pub(crate) fn next_deadline(&self) -> Option<Mono> {
         let out = self.out.values().filter_map(|link| link.sender.as_ref()?.next_deadline());
-        out.chain(self.incoming.values().filter_map(LinkReceiver::next_deadline)).fold(None, |a, b| earliest(a, Some(b)))
+        out.chain(self.incoming.values().filter_map(LinkReceiver::next_deadline))
+            .fold(None, |a, b| earliest(a, Some(b)))
     }
 
     /// Ends every link; remote senders open theirs again by themselves.
@@ -204,7 +205,9 @@ impl Topic {
                     LinkEffect::ReadFrom { id, from, entries_max, bytes_max } => {
                         self.link_read(region, id, from, (entries_max, bytes_max), &mut fx, env);
                     }
-                    LinkEffect::Acked(resume) | LinkEffect::Rewound(resume) => self.move_link_cursor(region, resume, env),
+                    LinkEffect::Acked(resume) | LinkEffect::Rewound(resume) => {
+                        self.move_link_cursor(region, resume, env)
+                    }
                     LinkEffect::Alarm(alarm) => {
                         let text = format!("link of {} to region {region}: {alarm}", self.name);
                         env.out.effect(BrokerEffect::Alarm { text });
@@ -260,7 +263,8 @@ impl Topic {
     fn move_link_cursor(&mut self, region: &RegionName, resume: LinkResume, env: &mut TopicEnv<'_>) {
         let Some(link) = self.links.out.get(region) else { return };
         let cursor = link.cursor;
-        let properties = resume.properties().into_iter().map(|(name, value)| (name.to_owned(), value.to_string())).collect();
+        let properties =
+            resume.properties().into_iter().map(|(name, value)| (name.to_owned(), value.to_string())).collect();
         let ctx = self.requests.context(SubId(0));
         self.ledger.set_cursor_properties(env.now, cursor, properties, ctx, &mut self.ledger_fx);
         let ctx = self.requests.context(SubId(0));
@@ -426,7 +430,8 @@ fn judge(entry: Entry, region: &RegionName) -> LinkEntry {
 
 fn chosen(entry: &Entry, region: &RegionName) -> Forward {
     let Ok(hints) = PayloadHints::scan(&entry.data.body) else { return Forward::Yes };
-    let listed = hints.replicate_to.is_empty() || hints.replicate_to.iter().any(|name| name == region.as_str().as_bytes());
+    let listed =
+        hints.replicate_to.is_empty() || hints.replicate_to.iter().any(|name| name == region.as_str().as_bytes());
     if listed { Forward::Yes } else { Forward::Skip }
 }
 

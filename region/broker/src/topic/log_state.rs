@@ -111,7 +111,8 @@ impl LogState {
         assert!(position > self.observed, "LogState I1: {position} after {}", self.observed);
         self.observed = position;
         self.next_index = stored.head.index + 1;
-        self.last = Some(LastEntry { position, batch_index: stored.batch_index, publish_time_ms: stored.publish_time_ms });
+        self.last =
+            Some(LastEntry { position, batch_index: stored.batch_index, publish_time_ms: stored.publish_time_ms });
         if let Some(origin) = stored.head.origin {
             self.origins.persisted(origin);
         } else if let Some(sequence) = stored.sequence {

@@ -77,7 +77,10 @@ pub(crate) enum Phase {
     /// Deleting the log and then the record; who asked hears of it at the end.
     Deleting,
     /// Finished; the broker drops the topic. The code tells waiting clients whether to come back.
-    Gone { code: ServerError, reason: String },
+    Gone {
+        code: ServerError,
+        reason: String,
+    },
 }
 
 /// All subscriptions of a topic.

@@ -242,14 +242,16 @@ impl Topic {
             return false;
         }
         replay.reading = None;
-        match result.take() {
-            Some(Ok(entries)) => {
-                if self.observe_replayed(entries, env) {
-                    self.continue_replay(env);
-                }
+        let replayed = match result.take() {
+            Some(Ok(entries)) => self.observe_replayed(entries, env),
+            Some(Err(error)) => {
+                self.give_up(format!("the log cannot be replayed: {error}"), env);
+                false
             }
-            Some(Err(error)) => self.give_up(format!("the log cannot be replayed: {error}"), env),
-            None => (),
+            None => false,
+        };
+        if replayed {
+            self.continue_replay(env);
         }
         true
     }
@@ -277,7 +279,8 @@ impl Topic {
             };
             match mode {
                 ReplayMode::All => {
-                    let track = if self.settings.policies.deduplication_enabled { Track::Producers } else { Track::Nothing };
+                    let track =
+                        if self.settings.policies.deduplication_enabled { Track::Producers } else { Track::Nothing };
                     self.log.observe(&entry, &head, &hints, track);
                 }
                 ReplayMode::LastOnly => self.log.skip_to(&entry, &head, &hints),

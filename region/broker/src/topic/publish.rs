@@ -8,9 +8,9 @@
 //! - I2  a receipt leaves only after the log confirmed the entry, or, for a duplicate, after everything before it.
 //! - I3  every byte charged to a connection is released once.
 
-use crate::topic::log_state::{LastEntry, StoredNow, batch_index, sequence_of};
 use crate::session::held::Charge;
 use crate::topic::dedup::{Chunk, DedupVerdict, Sequence};
+use crate::topic::log_state::{LastEntry, StoredNow, batch_index, sequence_of};
 use crate::topic::producers::ProducerKey;
 use crate::topic::{Topic, TopicEnv};
 use base::{EntryData, Mono, Position, RegionName};
@@ -160,11 +160,8 @@ impl Topic {
             }
         }
         self.count_publish(key, hints.num_messages, bytes, env);
-        let source = Source::Client {
-            key,
-            sequence_id: command.sequence_id,
-            highest_sequence_id: command.highest_sequence_id,
-        };
+        let source =
+            Source::Client { key, sequence_id: command.sequence_id, highest_sequence_id: command.highest_sequence_id };
         let sequence = self.settings.policies.deduplication_enabled.then(|| sequence_of(&hints));
         if let Some(sequence) = sequence
             && self.log.dedup.push(sequence) == DedupVerdict::Duplicate
@@ -190,7 +187,13 @@ impl Topic {
     }
 
     /// An entry from another region, already found to be the exact successor.
-    pub(crate) fn publish_replicated(&mut self, from: RegionName, origin: Origin, body: Bytes, env: &mut TopicEnv<'_>) -> bool {
+    pub(crate) fn publish_replicated(
+        &mut self,
+        from: RegionName,
+        origin: Origin,
+        body: Bytes,
+        env: &mut TopicEnv<'_>,
+    ) -> bool {
         let Ok(hints) = PayloadHints::scan(&body) else { return false };
         let stored = (batch_index(&hints), hints.publish_time_ms, None);
         let source = Source::Link { from, origin: origin.position };
@@ -306,4 +309,3 @@ fn refuse(env: &mut TopicEnv<'_>, key: ProducerKey, command: &CommandSend, code:
     let sequence = command.sequence_id.max(command.highest_sequence_id.unwrap_or(0));
     env.out.command(key.conn, &commands::send_error(key.producer_id, sequence, code, &text));
 }
-

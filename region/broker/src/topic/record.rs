@@ -42,11 +42,17 @@ impl TopicRecord {
 pub(crate) enum RecordEvent {
     Loaded,
     /// The changes up to this number are durable.
-    Stored { change: u64 },
+    Stored {
+        change: u64,
+    },
     Deleted,
     /// Somebody else changed it, or it is gone.
-    Lost { reason: String },
-    Retry { reason: String },
+    Lost {
+        reason: String,
+    },
+    Retry {
+        reason: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +125,12 @@ impl RecordKeeper {
         let (key, value) = (self.key.clone(), self.value.encode());
         let compare = vec![Compare::Version { key: key.clone(), version: self.version? }];
         let change = self.changes;
-        Some(self.request(Awaiting::Write(change), MetaRequest::Txn { compare, writes: vec![Write::Put { key, value }] }))
+        Some(
+            self.request(
+                Awaiting::Write(change),
+                MetaRequest::Txn { compare, writes: vec![Write::Put { key, value }] },
+            ),
+        )
     }
 
     /// Deletes the record and everything that only this topic has (`more` keys).

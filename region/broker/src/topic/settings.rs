@@ -62,7 +62,8 @@ impl TopicSettings {
         let write_quorum = copies.bookkeeper_write_quorum.clamp(1, nodes);
         let ensemble = copies.bookkeeper_ensemble.clamp(write_quorum, nodes);
         let ack_quorum = copies.bookkeeper_ack_quorum.clamp(1, write_quorum);
-        let replication = ReplicationConfig::new(ensemble, write_quorum, ack_quorum).unwrap_or(ReplicationConfig::SINGLE);
+        let replication =
+            ReplicationConfig::new(ensemble, write_quorum, ack_quorum).unwrap_or(ReplicationConfig::SINGLE);
         let mut options = ManagedOptions::new(core.options.region, replication);
         options.retention = self.retention();
         options.cache_bytes_max = core.options.topic_cache_bytes;

@@ -75,7 +75,10 @@ pub(crate) enum StartFound {
     Create(SubId),
     /// A volatile subscription's first consumer.
     Volatile(Box<SubscribeSpec>),
-    Reset { sub: SubId, reply: MoveReply },
+    Reset {
+        sub: SubId,
+        reply: MoveReply,
+    },
 }
 
 fn refuse_consumer(consumer: &ConsumerSpec, code: ServerError, text: &str, out: &mut Outbox) {
@@ -263,7 +266,10 @@ impl Topic {
             return Err((ServerError::ConsumerBusy, format!("topic {} has reached its limit of consumers", self.name)));
         }
         if over(limits.consumers_per_subscription, sub.consumer_count()) {
-            return Err((ServerError::ConsumerBusy, format!("subscription {} has reached its limit of consumers", spec.name)));
+            return Err((
+                ServerError::ConsumerBusy,
+                format!("subscription {} has reached its limit of consumers", spec.name),
+            ));
         }
         Ok(())
     }
@@ -293,9 +299,18 @@ impl Topic {
     }
 
     /// A client ends its subscription.
-    pub(crate) fn handle_unsubscribe(&mut self, id: SubId, key: ConsumerKey, request_id: u64, force: Force, env: &mut TopicEnv<'_>) {
+    pub(crate) fn handle_unsubscribe(
+        &mut self,
+        id: SubId,
+        key: ConsumerKey,
+        request_id: u64,
+        force: Force,
+        env: &mut TopicEnv<'_>,
+    ) {
         let Some(sub) = self.subs.by_id.get(&id) else {
-            return env.out.command(key.conn, &commands::error(request_id, ServerError::MetadataError, "Consumer not found"));
+            return env
+                .out
+                .command(key.conn, &commands::error(request_id, ServerError::MetadataError, "Consumer not found"));
         };
         if let Err(error) = sub.can_unsubscribe(key, force) {
             return env.out.command(key.conn, &commands::error(request_id, error.code, &error.message));
@@ -305,7 +320,13 @@ impl Topic {
     }
 
     /// Ends a subscription; the reply leaves when that is durable.
-    pub(crate) fn delete_subscription(&mut self, id: SubId, reply: MoveReply, by: Option<ConsumerKey>, env: &mut TopicEnv<'_>) {
+    pub(crate) fn delete_subscription(
+        &mut self,
+        id: SubId,
+        reply: MoveReply,
+        by: Option<ConsumerKey>,
+        env: &mut TopicEnv<'_>,
+    ) {
         if let Some(key) = by {
             self.with_sub(id, env, |sub, sub_env| sub.remove_consumer(key, sub_env));
             env.out.note(Note::ConsumerGone { conn: key.conn, consumer_id: key.consumer_id });

@@ -112,7 +112,8 @@ impl Topic {
 
 impl Search {
     fn judge(&mut self, probe: u64, entries: &[Entry]) {
-        let time = entries.first().and_then(|entry| PayloadHints::scan(&entry.data.body).ok().map(|h| h.publish_time_ms));
+        let time =
+            entries.first().and_then(|entry| PayloadHints::scan(&entry.data.body).ok().map(|h| h.publish_time_ms));
         if time.is_some_and(|time| time < self.target_ms) {
             self.low = probe + 1;
         } else {

@@ -65,7 +65,7 @@ impl Region {
             limits,
         };
         let (tx, events) = mpsc::channel(200_000);
-        let endpoint = QuicEndpoint::open(config, move |event| tx.try_send(event).unwrap()).unwrap();
+        let endpoint = QuicEndpoint::open(config, move |event| drop(tx.try_send(event))).unwrap();
         Running { endpoint, events }
     }
 
@@ -122,6 +122,7 @@ impl Running {
     pub(crate) async fn until_frame(&mut self) -> RegionFrame {
         self.until(|event| match event {
             QuicEvent::Frame { frame, .. } => Some(frame),
+            QuicEvent::Down { reason, .. } => panic!("disconnected: {reason}"),
             _ => None,
         })
         .await

@@ -1,7 +1,7 @@
 //! Trimming, rolling over, closing, deleting: what keeps a log tidy, and what the store's commits mean to it.
 
 use super::{ManagedLedger, Phase};
-use crate::cursor_log::Group;
+use crate::pending_ops::Group;
 use crate::site::{Fx, is_due};
 use crate::store::{Change, StoreOutcome};
 use crate::trim::{CurrentLedger, Floor, plan};

@@ -1,8 +1,8 @@
 //! Cursor operations: checked, applied in memory, made durable, answered.
 
 use super::{ManagedLedger, Phase};
-use crate::cursor_log::Waiter;
 use crate::cursor_record::CursorOp;
+use crate::pending_ops::Waiter;
 use crate::site::Fx;
 use crate::{
     ACK_SET_WORDS_MAX, AckSet, CHECKPOINT_BYTES_MAX, Checkpoint, Cursor, CursorError, CursorId, CursorKind,

@@ -1,1 +1,0 @@
-//! Which node serves which topic.
