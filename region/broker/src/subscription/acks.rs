@@ -58,7 +58,7 @@ impl Subscription {
                 }
             }
         }
-        self.ops.submit(self.id, self.cursor, env);
+        self.ops.submit(self.site(), env);
         self.ops.answer_finished(env);
     }
 
@@ -126,15 +126,15 @@ impl Subscription {
     pub fn handle_cursor_done(&mut self, ctx: u64, result: Result<(), CursorError>, env: &mut Env<'_>) {
         match self.ops.finish(ctx, result, env.now.mono) {
             Some((Op::AckEach(acks), Ok(()))) => self.settle(&acks, env),
-            Some((Op::Advance { expired }, Ok(()))) => self.handle_advanced(expired, env),
-            Some((Op::Reset { partial }, Ok(()))) => self.handle_reset(ctx, partial, env),
-            Some((Op::ResetPartial, _) | (Op::Reset { .. }, Err(_))) => self.end_reset(env),
+            Some((Op::Advance { expired, .. }, Ok(()))) => self.handle_advanced(expired, env),
+            Some((Op::Reset { partial, .. }, Ok(()))) => self.handle_reset(ctx, partial, env),
+            Some((Op::ResetPartial { .. }, _) | (Op::Reset { .. }, Err(_))) => self.end_reset(env),
             Some((Op::AckUpTo(..), Ok(())) | (Op::AckEach(_) | Op::AckUpTo(..) | Op::Advance { .. }, Err(_)))
             | None => {}
         }
         self.note_mark_delete(env);
         self.ops.answer_finished(env);
-        self.ops.submit(self.id, self.cursor, env);
+        self.ops.submit(self.site(), env);
         self.tell_end(env);
         self.dispatch(env);
     }

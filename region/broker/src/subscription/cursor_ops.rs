@@ -7,8 +7,8 @@
 //! - I1  an answer is given only when its operation and every one begun before it are durable or have failed. So an
 //!   acknowledgement that changes nothing waits for the one that already covers it.
 //! - I2  what waits and what is under way costs at most [`ACK_COST_MAX`].
-//! - I3  an acknowledgement that was refused because the log was busy is tried again, and its answer waits; one refused
-//!   because the cursor has too many ranges is answered with that error, and tried again all the same.
+//! - I3  an operation that was refused because the log was busy is tried again, and its answer waits; an acknowledgement
+//!   refused because the cursor has too many ranges is answered with that error, and tried again all the same.
 //!
 //! **Not here**  What becomes of consumers when an operation is done (`acks`, `moves`).
 
@@ -29,8 +29,19 @@ pub(super) const ACK_OPS_MAX: usize = 8;
 pub(super) const ACK_COST_MAX: usize = 400_000;
 /// The same of one operation (and one position in any case).
 const OP_COST_MAX: usize = 20_000;
+/// Resets and decrees that wait for a busy log; more are answered with the refusal.
+const REFUSED_MAX: usize = 16;
+/// An operation that is done as soon as everything before it is.
+const NOTHING: Op = Op::AckEach(Vec::new());
 /// How long to wait after the log was busy.
 const BUSY_WAIT: Duration = Duration::from_millis(100);
+
+/// Whose operations these are, and on which cursor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Site {
+    pub sub: SubId,
+    pub cursor: CursorId,
+}
 
 /// The client that wants to hear of its acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,16 +63,21 @@ pub(super) enum Answer {
 pub(super) enum Op {
     AckEach(Vec<(Position, Option<AckSet>)>),
     AckUpTo(Position, Option<AckSet>),
-    /// Everything up to a position was acknowledged by decree; `expired` entries of it because of their age.
+    /// Everything up to a position is acknowledged by decree; `expired` entries of it because of their age.
     Advance {
+        up_to: Position,
         expired: u64,
     },
-    /// The mark-delete was set; then the next entry is acknowledged so far that `partial` remains.
+    /// The mark-delete is set; then the entry after it, named in `partial`, is acknowledged so far that its set remains.
     Reset {
-        partial: Option<AckSet>,
+        to: Position,
+        partial: Option<(Position, AckSet)>,
     },
     /// The second half of a reset with `partial`.
-    ResetPartial,
+    ResetPartial {
+        next: Position,
+        left: Option<AckSet>,
+    },
 }
 
 #[derive(Debug)]
@@ -96,6 +112,8 @@ pub(super) struct CursorOps {
     /// By context, which grows.
     under_way: BTreeMap<u64, UnderWay>,
     waiting: Waiting,
+    /// Resets and decrees that were refused because the log was busy, oldest first.
+    refused: Vec<(Op, Vec<Answer>)>,
     /// Of what waits and what is under way.
     cost: usize,
     /// Cost that the next operation may have. When the cursor has no room for more ranges, operations become single
@@ -107,7 +125,7 @@ pub(super) struct CursorOps {
 impl Default for CursorOps {
     fn default() -> Self {
         let (under_way, waiting) = (BTreeMap::new(), Waiting::default());
-        Self { under_way, waiting, cost: 0, op_cost: OP_COST_MAX, retry_at: None }
+        Self { under_way, waiting, refused: Vec::new(), cost: 0, op_cost: OP_COST_MAX, retry_at: None }
     }
 }
 
@@ -126,7 +144,7 @@ impl Op {
     fn cost(&self) -> usize {
         match self {
             Self::AckEach(acks) => acks.iter().map(|(_, left)| cost(left.as_ref())).sum(),
-            Self::AckUpTo(..) | Self::Advance { .. } | Self::Reset { .. } | Self::ResetPartial => 0,
+            Self::AckUpTo(..) | Self::Advance { .. } | Self::Reset { .. } | Self::ResetPartial { .. } => 0,
         }
     }
 }
@@ -182,42 +200,46 @@ impl CursorOps {
         self.waiting.up_to_answers.extend(reply.map(Answer::Ack));
     }
 
-    /// Notes an operation that the caller begins with context `ctx`.
-    pub(super) fn begin(&mut self, ctx: u64, op: Op, answers: Vec<Answer>) {
+    /// Begins an operation.
+    pub(super) fn start(&mut self, at: Site, op: Op, answers: Vec<Answer>, env: &mut Env<'_>) {
+        let ctx = env.requests.context(at.sub);
         let above = self.under_way.last_key_value().is_none_or(|(last, _)| *last < ctx);
         assert!(above, "CursorOps I1: contexts grow");
-        self.under_way.insert(ctx, UnderWay { op, answers, outcome: None });
+        let (now, cursor, log, fx) = (env.now, at.cursor, &mut *env.ledger, &mut *env.ledger_fx);
+        let mut outcome = None;
+        match &op {
+            Op::AckEach(acks) if acks.is_empty() => outcome = Some(Ok(())),
+            Op::AckEach(acks) => log.ack_each(now, cursor, acks, ctx, fx),
+            Op::AckUpTo(position, left) => log.ack_up_to(now, cursor, *position, left.clone(), ctx, fx),
+            Op::Advance { up_to, .. } => log.ack_up_to(now, cursor, *up_to, None, ctx, fx),
+            Op::Reset { to, .. } => log.reset_cursor(now, cursor, *to, ctx, fx),
+            Op::ResetPartial { next, left } => log.ack_each(now, cursor, &[(*next, left.clone())], ctx, fx),
+        }
+        self.under_way.insert(ctx, UnderWay { op, answers, outcome });
     }
 
     /// Begins what waits, as far as the bounds allow.
-    pub(super) fn submit(&mut self, sub: SubId, cursor: CursorId, env: &mut Env<'_>) {
+    pub(super) fn submit(&mut self, at: Site, env: &mut Env<'_>) {
         if self.retry_at.is_some_and(|at| at > env.now.mono) {
             return;
         }
         self.retry_at = None;
-        if !self.waiting.up_to_is_empty() && self.acks_under_way() < ACK_OPS_MAX {
-            self.submit_up_to(sub, cursor, env);
+        for (op, answers) in std::mem::take(&mut self.refused) {
+            self.start(at, op, answers, env);
         }
-        while !self.waiting.each_is_empty() && self.acks_under_way() < ACK_OPS_MAX {
-            self.submit_each(sub, cursor, env);
+        if !self.waiting.up_to_is_empty() && self.unanswered() < ACK_OPS_MAX {
+            let answers = std::mem::take(&mut self.waiting.up_to_answers);
+            let op = self.waiting.up_to.take().map(|(position, left)| Op::AckUpTo(position, left));
+            self.start(at, op.unwrap_or(NOTHING), answers, env);
         }
-    }
-
-    fn submit_up_to(&mut self, sub: SubId, cursor: CursorId, env: &mut Env<'_>) {
-        let answers = std::mem::take(&mut self.waiting.up_to_answers);
-        let ctx = env.requests.context(sub);
-        match self.waiting.up_to.take() {
-            Some((position, left)) => {
-                self.begin(ctx, Op::AckUpTo(position, left.clone()), answers);
-                env.ledger.ack_up_to(env.now, cursor, position, left, ctx, env.ledger_fx);
-            }
-            None => self.begin_nothing(ctx, answers),
+        while !self.waiting.each_is_empty() && self.unanswered() < ACK_OPS_MAX {
+            self.submit_each(at, env);
         }
     }
 
     /// Begins one operation with the oldest that wait; who asked hears when the last of them is durable.
-    fn submit_each(&mut self, sub: SubId, cursor: CursorId, env: &mut Env<'_>) {
-        let mark_delete = mark_delete(env, cursor);
+    fn submit_each(&mut self, at: Site, env: &mut Env<'_>) {
+        let mark_delete = mark_delete(env, at.cursor);
         let mut acks = Vec::new();
         let mut room = self.op_cost;
         while let Some((position, left)) = self.waiting.each.pop_first() {
@@ -234,20 +256,7 @@ impl CursorOps {
         }
         let all = self.waiting.each.is_empty();
         let answers = if all { std::mem::take(&mut self.waiting.each_answers) } else { Vec::new() };
-        let ctx = env.requests.context(sub);
-        if acks.is_empty() {
-            return self.begin_nothing(ctx, answers);
-        }
-        env.ledger.ack_each(env.now, cursor, &acks, ctx, env.ledger_fx);
-        self.begin(ctx, Op::AckEach(acks), answers);
-    }
-
-    /// An acknowledgement that changes nothing: done as soon as everything before it is.
-    fn begin_nothing(&mut self, ctx: u64, answers: Vec<Answer>) {
-        self.begin(ctx, Op::AckEach(Vec::new()), answers);
-        if let Some(under_way) = self.under_way.get_mut(&ctx) {
-            under_way.outcome = Some(Ok(()));
-        }
+        self.start(at, Op::AckEach(acks), answers, env);
     }
 
     /// The outcome of an operation. `None` when it is unknown or will be tried again.
@@ -258,10 +267,10 @@ impl CursorOps {
         now: Mono,
     ) -> Option<(Op, Result<(), CursorError>)> {
         let under_way = self.under_way.get_mut(&ctx).filter(|under_way| under_way.outcome.is_none())?;
-        let op = std::mem::replace(&mut under_way.op, Op::AckEach(Vec::new()));
+        let op = std::mem::replace(&mut under_way.op, NOTHING);
         let is_ack = matches!(op, Op::AckEach(_) | Op::AckUpTo(..));
         match &result {
-            Err(CursorError::Busy { .. }) if is_ack => {
+            Err(CursorError::Busy { .. }) if is_ack || self.refused.len() < REFUSED_MAX => {
                 let answers = self.under_way.remove(&ctx).map(|under_way| under_way.answers).unwrap_or_default();
                 self.try_again(op, answers, now);
                 return None;
@@ -280,7 +289,7 @@ impl CursorOps {
         Some((op, result))
     }
 
-    /// I3: puts a refused acknowledgement back; its cost stays counted.
+    /// I3: puts a refused operation back; its cost stays counted.
     fn try_again(&mut self, op: Op, answers: Vec<Answer>, now: Mono) {
         self.retry_at = Some(now + BUSY_WAIT);
         self.cost -= op.cost();
@@ -293,7 +302,7 @@ impl CursorOps {
                 self.add_up_to(position, left);
                 self.waiting.up_to_answers.extend(answers);
             }
-            Op::Advance { .. } | Op::Reset { .. } | Op::ResetPartial => {}
+            Op::Advance { .. } | Op::Reset { .. } | Op::ResetPartial { .. } => self.refused.push((op, answers)),
         }
     }
 
@@ -331,7 +340,7 @@ impl CursorOps {
         self.retry_at
     }
 
-    fn acks_under_way(&self) -> usize {
+    fn unanswered(&self) -> usize {
         self.under_way.values().filter(|under_way| under_way.outcome.is_none()).count()
     }
 }

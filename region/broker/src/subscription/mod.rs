@@ -66,7 +66,7 @@ use crate::env::{Env, SubId};
 use crate::outbox::Note;
 use base::{Mono, Position, SubscriptionName, earliest};
 use consumer::{Consumers, PERMITS_MAX};
-use cursor_ops::CursorOps;
+use cursor_ops::{CursorOps, Site};
 use deliver::{Members, mark_delete};
 use managed::{CursorId, Entry, ReadError, ReadId};
 use meters::SubscriptionMeters;
@@ -282,7 +282,7 @@ impl Subscription {
 
     /// A dispatch limit allows more, delayed messages are due, or the log may be less busy.
     pub fn on_deadline(&mut self, env: &mut Env<'_>) {
-        self.ops.submit(self.id, self.cursor, env);
+        self.ops.submit(self.site(), env);
         self.ops.answer_finished(env);
         self.dispatch(env);
     }
@@ -393,6 +393,10 @@ impl Subscription {
             meters: &mut self.meters,
         };
         (&mut self.dispatcher, members)
+    }
+
+    fn site(&self) -> Site {
+        Site { sub: self.id, cursor: self.cursor }
     }
 
     /// Without consumers nothing but the counters stays in memory.

@@ -70,9 +70,9 @@ impl Subscription {
         self.ops.refuse_waiting(env);
         self.redeliveries.clear();
         self.resetting = true;
-        let ctx = env.requests.context(self.id);
-        self.ops.begin(ctx, Op::Reset { partial }, vec![Answer::Move(reply)]);
-        env.ledger.reset_cursor(env.now, self.cursor, to, ctx, env.ledger_fx);
+        // The entry is named now: until the cursor has moved, expiry may move it on.
+        let partial = partial.map(|left| (env.ledger.next_position(to), left));
+        self.ops.start(self.site(), Op::Reset { to, partial }, vec![Answer::Move(reply)], env);
     }
 
     /// Whether a reset is under way: a volatile subscription without consumers must then be kept.
@@ -101,10 +101,8 @@ impl Subscription {
         self.advance(position.min(env.ledger.last_confirmed()), 0, reply, env);
     }
 
-    fn advance(&mut self, position: Position, expired: u64, reply: MoveReply, env: &mut Env<'_>) {
-        let ctx = env.requests.context(self.id);
-        self.ops.begin(ctx, Op::Advance { expired }, vec![Answer::Move(reply)]);
-        env.ledger.ack_up_to(env.now, self.cursor, position, None, ctx, env.ledger_fx);
+    fn advance(&mut self, up_to: Position, expired: u64, reply: MoveReply, env: &mut Env<'_>) {
+        self.ops.start(self.site(), Op::Advance { up_to, expired }, vec![Answer::Move(reply)], env);
     }
 
     /// The mark-delete was moved forward by decree.
@@ -121,15 +119,12 @@ impl Subscription {
     }
 
     /// The first half of a reset is done.
-    pub(super) fn handle_reset(&mut self, ctx: u64, partial: Option<AckSet>, env: &mut Env<'_>) {
-        let next = env.ledger.next_position(mark_delete(env, self.cursor));
-        match partial.filter(|_| env.ledger.contains(next)) {
-            Some(left) => {
+    pub(super) fn handle_reset(&mut self, ctx: u64, partial: Option<(Position, AckSet)>, env: &mut Env<'_>) {
+        match partial.filter(|(next, _)| env.ledger.contains(*next)) {
+            Some((next, left)) => {
                 let answers = self.ops.take_answers(ctx);
-                let ctx = env.requests.context(self.id);
-                self.ops.begin(ctx, Op::ResetPartial, answers);
                 let left = (!left.is_empty()).then_some(left);
-                env.ledger.ack_each(env.now, self.cursor, &[(next, left)], ctx, env.ledger_fx);
+                self.ops.start(self.site(), Op::ResetPartial { next, left }, answers, env);
             }
             None => self.end_reset(env),
         }

@@ -352,7 +352,7 @@ impl Bed {
             Some(Command::AckResponse(response)) => Some(response),
             _ => None,
         });
-        responses.into_iter().find(|response| response.request_id == Some(request)).cloned()
+        responses.cloned().find(|response| response.request_id == Some(request))
     }
 
     /// Gives entries back, all when none is named, and settles.

@@ -35,8 +35,7 @@ fn a_reset_disconnects_everybody_before_success_and_reads_from_its_target() {
     bed.publish(10);
     bed.consumer(1, SubType::Shared, 100);
     bed.consumer(2, SubType::Shared, 100);
-    let chosen = bed.published[..8].to_vec();
-    bed.ack(1, &chosen);
+    bed.ack(1, &bed.published[..8].to_vec());
     bed.commands.clear();
     bed.taken();
     bed.reset(bed.published[3], None, CLIENT);
@@ -84,6 +83,18 @@ fn a_reset_into_a_batch_skips_its_first_messages() {
         bed.delivered.iter().map(|d| (d.position, d.ack_set.clone())).collect::<Vec<_>>(),
         vec![(batch, vec![0b1100])]
     );
+}
+
+#[test]
+fn expiry_during_a_reset_into_a_batch_acknowledges_nothing_else() {
+    let mut bed = Bed::new();
+    bed.publish(6);
+    bed.reset(bed.published[0], Some(AckSet::default()), ADMIN);
+    bed.drive();
+    let up_to = bed.published[3];
+    bed.act(|sub, env| sub.expire_up_to(up_to, MoveReply::Nobody, env));
+    bed.settle();
+    assert_eq!((bed.mark_delete(), bed.backlog()), (bed.published[3], 2));
 }
 
 #[test]
