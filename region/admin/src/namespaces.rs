@@ -137,11 +137,11 @@ pub(crate) fn delete_all(
 
 /// That nothing went wrong; a topic that is gone already is what was wanted.
 pub(crate) fn check_deleted(replies: Vec<AdminReply>) -> Result<(), Refusal> {
-    let failures = replies.into_iter().filter_map(|reply| match reply {
+    let failure = replies.into_iter().find_map(|reply| match reply {
         AdminReply::Failed(failure) if failure.kind != FailureKind::NotFound => Some(failure),
         _ => None,
     });
-    failures.into_iter().next().map_or(Ok(()), |failure| Err(failure.into()))
+    failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 
 /// Removes the record (I1), then what only its topics could have used.

@@ -76,13 +76,10 @@ pub(crate) fn transact(
     broken: Refusal,
     then: impl FnOnce(&Context<'_>) -> Next + Send + 'static,
 ) -> Next {
-    Step::meta(MetaRequest::Txn { compare, writes }, move |context, response| match response {
+    Step::meta(MetaRequest::Txn { compare, writes }, move |_, response| match response {
         MetaResponse::Committed { revision } => Step::wait(move |broker| broker.metadata_revision() >= revision, then),
         MetaResponse::Conflict { .. } => Err(broken),
-        other => {
-            let _ = context;
-            Err(refused("the transaction", other))
-        }
+        other => Err(refused("the transaction", other)),
     })
 }
 

@@ -83,7 +83,10 @@ impl MemoryDisk {
         let flat: Vec<u8> = plan.buffers.concat();
         let at = usize::try_from(plan.offset).unwrap();
         let len = bytes.min(flat.len());
-        self.files.get_mut(&plan.file).unwrap()[at..at + len].copy_from_slice(&flat[..len]);
+        let content = self.files.get_mut(&plan.file).unwrap();
+        let size = content.len().max(at + len); // A shortened file grows again, as on a real disk.
+        content.resize(size, 0);
+        content[at..at + len].copy_from_slice(&flat[..len]);
     }
 
     /// One write and its sync.

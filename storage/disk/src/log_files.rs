@@ -80,7 +80,7 @@ impl LogFiles {
     pub(crate) fn create(&self, file: FileId, fill: impl Fn() -> bool) -> io::Result<File> {
         let path = self.dir.join(format!("new-{:010}", file.0));
         let made = self.fill(&path, fill).and_then(|made| {
-            std::fs::rename(&path, self.log_path(file))?;
+            std::fs::rename(&path, self.log_path(file))?; // LogDevice I3: it has its full size.
             self.sync_dir()?;
             Ok(made)
         });

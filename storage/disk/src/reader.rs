@@ -81,6 +81,7 @@ impl Reader {
             tracing::error!(file = id.0, offset = from, %error, "a log file cannot be read");
             DiskReadError::Unreadable
         };
+        // LogDevice I5: what may still be written is never kept.
         if !self.shared.is_final(id, start + BLOCK_BYTES) {
             return read_block(file, from, to.saturating_sub(from) as usize).map_err(unreadable);
         }

@@ -144,7 +144,7 @@ impl Shared {
         (self.events)(event);
     }
 
-    /// Ends the device's work: from now on nothing is answered, and the owner is told once.
+    /// Ends the device's work: from now on nothing is answered, and the owner is told once (LogDevice I2).
     pub(crate) fn fail(&self, what: &'static str, file: FileId, error: io::Error) {
         self.failed.store(true, Ordering::SeqCst);
         let fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner).take();

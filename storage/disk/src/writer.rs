@@ -108,7 +108,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The plan is durable: says so.
+    /// The plan is durable: says so (LogDevice I1), and lets go of what it freed (I4).
     fn answer(&mut self, plan: WritePlan) {
         let mean = self.shared.group_bytes.load(Ordering::Relaxed);
         self.shared.group_bytes.store((mean * 7 + plan.len()) / 8, Ordering::Relaxed);

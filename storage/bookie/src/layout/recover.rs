@@ -133,7 +133,9 @@ impl Opening<'_> {
         }
         self.load_sealed_files(tail, &outcome);
         let size = self.files.get(&tail).map_or(0, |bytes| bytes.size());
-        let file_bytes = outcome.files.as_ref().map_or(size, |list| list.file_bytes);
+        // Where the size is not known any more, writing must still find room for a footer.
+        let unknown = size.max(self.options.file_bytes);
+        let file_bytes = outcome.files.as_ref().map_or(unknown, |list| list.file_bytes);
         if size < file_bytes {
             self.lose(tail, size, file_bytes, "the file is shorter than it was made");
         }

@@ -211,7 +211,22 @@ fn check_damaged(written: &Written) -> Result<(), TestCaseError> {
             }
         }
     }
+    check_goes_on(files.clone());
     Ok(())
+}
+
+/// Whatever was found, new entries are stored, also over the end of the file, and survive the next crash.
+fn check_goes_on(files: Files) {
+    let (mut disk, _) = MemoryDisk::open(files, OPTIONS, 1_000_000);
+    for entry in 0..8 {
+        let record = entry_record(LedgerId(77), EntryId(entry), EntryId::NONE, data(77, entry, 30_000));
+        disk.writer.push(AppendId(entry.unsigned_abs()), record);
+        while disk.write_one().is_some() {}
+    }
+    let (disk, log) = disk.crash();
+    for entry in 0..8 {
+        assert_eq!(read(&log, &disk.files, LedgerId(77), EntryId(entry)), Ok(data(77, entry, 30_000)));
+    }
 }
 
 #[test]

@@ -184,7 +184,7 @@ impl GroupWriter {
             return NextWrite::Write(self.group(count));
         }
         if let Some((next, _)) = self.next {
-            return NextWrite::Write(self.seal(next));
+            return NextWrite::Write(self.seal(next)); // I4
         }
         // Without a next file only freeing one can bring one: that must never wait for space (I7).
         let control_only = !self.frees.is_empty() || self.queue.is_empty();

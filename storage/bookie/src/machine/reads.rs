@@ -102,6 +102,7 @@ impl Bookie {
         let walk = Walk::new(block, span.offset);
         let found = layout::collect(walk, question.ledger, question.from, question.entries_max, question.bytes_max);
         if !found.entries.is_empty() {
+            // I4: `collect` gives out only what is verified.
             self.stats.entries_read_total += found.entries.len() as u64;
             self.stats.bytes_read_total += found.entries.iter().map(|e| e.data.len() as u64).sum::<u64>();
             let outcome = ReadOutcome::Entries(found.entries);

@@ -93,7 +93,7 @@ impl RunList {
         let left = self.runs.get(low).filter(|_| low < high).and_then(|r| r.part(r.first, run.first));
         let right = high.checked_sub(1).filter(|i| *i >= low).and_then(|i| self.runs.get(i)).copied();
         let right = right.and_then(|r| r.part(run.end(), r.end()));
-        files.pin(run.file, run.bytes);
+        files.pin(run.file, run.bytes); // I4
         if low == high {
             self.runs.insert(low, run);
             return;
