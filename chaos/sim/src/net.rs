@@ -11,15 +11,15 @@ use std::collections::BTreeMap;
 
 /// The state between the regions.
 #[derive(Debug, Default)]
-pub struct Net {
+pub(crate) struct Net {
     /// Number of the newest connection.
-    pub conn: u64,
+    pub(crate) conn: u64,
     /// Frames get through.
-    pub alive: bool,
+    pub(crate) alive: bool,
     /// The way is cut: no connection can be made.
-    pub cut: bool,
+    pub(crate) cut: bool,
     /// Side → it was told that the connection is up.
-    pub up: [bool; 2],
+    pub(crate) up: [bool; 2],
     /// When each side is told, for I1.
     up_at: [Time; 2],
     /// Side that sends and group → when its last frame arrives.
@@ -28,12 +28,12 @@ pub struct Net {
 
 impl Net {
     /// Whether a new connection can be made.
-    pub fn can_connect(&self) -> bool {
+    pub(crate) fn can_connect(&self) -> bool {
         !self.cut && !self.alive && self.up == [false; 2]
     }
 
     /// Makes a connection; the sides are told at the given instants.
-    pub fn connect(&mut self, up_at: [Time; 2]) -> u64 {
+    pub(crate) fn connect(&mut self, up_at: [Time; 2]) -> u64 {
         self.conn += 1;
         self.alive = true;
         self.up_at = up_at;
@@ -42,7 +42,7 @@ impl Net {
     }
 
     /// When a frame arrives that `side` sends now with this delay; `None` when it is lost.
-    pub fn send(&mut self, side: usize, group: u64, now: Time, delay: Time) -> Option<Time> {
+    pub(crate) fn send(&mut self, side: usize, group: u64, now: Time, delay: Time) -> Option<Time> {
         if !self.up[side] || !self.alive {
             return None;
         }
@@ -52,7 +52,7 @@ impl Net {
     }
 
     /// Whether a frame of this connection arrives at `side`.
-    pub fn arrives(&self, conn: u64, side: usize) -> bool {
+    pub(crate) fn arrives(&self, conn: u64, side: usize) -> bool {
         conn == self.conn && self.alive && self.up[side]
     }
 }

@@ -20,42 +20,42 @@ use tenancy::{BrokerDefaults, ClusterData, Policies, PolicyRecord, PublishRate, 
 use wire::commands::BrokerUrls;
 
 /// The only node of a region.
-pub const NODE: NodeId = NodeId(1);
+pub(crate) const NODE: NodeId = NodeId(1);
 /// What the wall clocks show at the start.
 const WALL_START_MS: u64 = 1_800_000_000_000;
 /// The namespace of every run.
-pub const NAMESPACE: (&str, &str) = ("sim", "both");
+pub(crate) const NAMESPACE: (&str, &str) = ("sim", "both");
 
 /// A region, running or not.
-pub struct Region {
-    pub name: RegionName,
-    pub number: RegionId,
+pub(crate) struct Region {
+    pub(crate) name: RegionName,
+    pub(crate) number: RegionId,
     /// Durable at once: an ideal store. The state before the last write is kept for [`Bug::MetadataNotDurable`].
-    pub meta: MetaState,
-    pub meta_before: VecDeque<MetaState>,
-    pub platter: Platter,
+    pub(crate) meta: MetaState,
+    pub(crate) meta_before: VecDeque<MetaState>,
+    pub(crate) platter: Platter,
     /// Counts the lives of the process.
-    pub boot: u64,
-    pub process: Option<Process>,
+    pub(crate) boot: u64,
+    pub(crate) process: Option<Process>,
 }
 
 /// A running server.
-pub struct Process {
-    pub node: Node,
-    pub disk: SimDisk,
-    pub started: Time,
-    pub frozen: bool,
+pub(crate) struct Process {
+    pub(crate) node: Node,
+    pub(crate) disk: SimDisk,
+    pub(crate) started: Time,
+    pub(crate) frozen: bool,
     /// What came while the process was frozen.
-    pub inbox: VecDeque<Input>,
+    pub(crate) inbox: VecDeque<Input>,
     /// The earliest timer that is planned.
-    pub timer: Option<Time>,
+    pub(crate) timer: Option<Time>,
     /// Watch events are delivered in order.
-    pub watch_free_at: Time,
-    pub conns: BTreeSet<ConnId>,
+    pub(crate) watch_free_at: Time,
+    pub(crate) conns: BTreeSet<ConnId>,
 }
 
 impl Process {
-    pub fn now(&self, at: Time) -> Now {
+    pub(crate) fn now(&self, at: Time) -> Now {
         Now { mono: Mono(at - self.started), wall_ms: WALL_START_MS + at / MS }
     }
 }
@@ -66,7 +66,7 @@ fn parse_region(index: usize) -> RegionName {
 
 impl Region {
     /// A region with metadata for a namespace that lives in both.
-    pub fn new(index: usize, options: &Options, bug: Option<Bug>) -> Self {
+    pub(crate) fn new(index: usize, options: &Options, bug: Option<Bug>) -> Self {
         let mut region = Self {
             name: parse_region(index),
             number: RegionId(u8::try_from(index + 1).unwrap_or(1)),
@@ -115,7 +115,7 @@ impl Region {
     ///
     /// # Errors
     /// When the log does not open.
-    pub fn start(&mut self, at: Time, options: &Options, bug: Option<Bug>, rng: &Rng) -> Result<Vec<Output>, String> {
+    pub(crate) fn start(&mut self, at: Time, options: &Options, bug: Option<Bug>, rng: &Rng) -> Result<Vec<Output>, String> {
         self.boot += 1;
         let layout = LayoutOptions { file_bytes: options.file_bytes, group_bytes_max: 1 << 20 };
         let (disk, log) =
@@ -193,7 +193,7 @@ impl Region {
     }
 
     /// The process dies; the connections that it had are given back.
-    pub fn crash(&mut self, rng: &mut Rng, bug: Option<Bug>) -> BTreeSet<ConnId> {
+    pub(crate) fn crash(&mut self, rng: &mut Rng, bug: Option<Bug>) -> BTreeSet<ConnId> {
         let Some(process) = self.process.take() else { return BTreeSet::new() };
         self.platter = process.disk.crash(rng);
         if bug == Some(Bug::MetadataNotDurable)

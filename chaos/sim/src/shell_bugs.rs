@@ -13,8 +13,8 @@ const ONE_IN: u64 = 20;
 
 /// What the mistakes have to remember.
 #[derive(Debug, Default)]
-pub struct Mistakes {
-    pub bug: Option<Bug>,
+pub(crate) struct Mistakes {
+    pub(crate) bug: Option<Bug>,
     chances: u64,
     /// Link → the predecessor that hides a lost entry, or that follows an invented one.
     hidden: BTreeMap<u64, Position>,
@@ -23,16 +23,16 @@ pub struct Mistakes {
 }
 
 impl Mistakes {
-    pub fn new(bug: Option<Bug>) -> Self {
+    pub(crate) fn new(bug: Option<Bug>) -> Self {
         Self { bug, ..Self::default() }
     }
 
-    pub fn is(&self, bug: Bug) -> bool {
+    pub(crate) fn is(&self, bug: Bug) -> bool {
         self.bug == Some(bug)
     }
 
     /// It happens now.
-    pub fn strikes(&mut self, bug: Bug) -> bool {
+    pub(crate) fn strikes(&mut self, bug: Bug) -> bool {
         if self.bug != Some(bug) {
             return false;
         }
@@ -41,7 +41,7 @@ impl Mistakes {
     }
 
     /// The frames that leave instead of `frame`.
-    pub fn outgoing(&mut self, frame: RegionFrame) -> Vec<RegionFrame> {
+    pub(crate) fn outgoing(&mut self, frame: RegionFrame) -> Vec<RegionFrame> {
         let RegionFrame::Entry { link, previous, position, data } = frame else {
             let lost = self.is(Bug::LinkRewindLost) && matches!(frame, RegionFrame::Rewind { .. });
             return if lost { Vec::new() } else { vec![frame] };
@@ -65,7 +65,7 @@ impl Mistakes {
     }
 
     /// What a receiver that does not wait for its disk answers at once.
-    pub fn early_ack(&self, frame: &RegionFrame) -> Option<RegionFrame> {
+    pub(crate) fn early_ack(&self, frame: &RegionFrame) -> Option<RegionFrame> {
         match frame {
             RegionFrame::Entry { link, position, .. } if self.is(Bug::LinkAckBeforeDurable) => {
                 Some(RegionFrame::Ack { link: *link, position: *position, credit_bytes: 1 << 20 })
@@ -75,7 +75,7 @@ impl Mistakes {
     }
 
     /// What a server that does not wait for its disk answers at once; and whether the command still reaches it.
-    pub fn early_answer(&self, command: &Command) -> (Option<Bytes>, bool) {
+    pub(crate) fn early_answer(&self, command: &Command) -> (Option<Bytes>, bool) {
         let answer: BaseCommand = match command {
             Command::Send(send) if self.is(Bug::ReceiptBeforeDurable) => {
                 let id = MessageIdData { ledger_id: u64::MAX, entry_id: u64::MAX, ..MessageIdData::default() };

@@ -127,6 +127,11 @@ impl CursorLog {
         self.pending.waiters() + self.groups().map(|group| group.waiters.len()).sum::<usize>()
     }
 
+    /// Bytes that wait for the next record.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.pending.bytes()
+    }
+
     fn groups(&self) -> impl Iterator<Item = &Group> + '_ {
         let writing = match &self.phase {
             Phase::Open(writing) | Phase::Closing(writing) => writing.group.as_ref(),

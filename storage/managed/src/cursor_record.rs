@@ -90,19 +90,12 @@ pub(crate) struct RecordWriter {
 }
 
 impl RecordWriter {
-    /// Appends one operation; answers where it starts.
-    pub(crate) fn push(&mut self, op: &CursorOp) -> usize {
+    /// Appends one operation.
+    pub(crate) fn push(&mut self, op: &CursorOp) {
         if self.bytes.is_empty() {
             self.bytes.resize(HEAD_BYTES, 0);
         }
-        let start = self.bytes.len();
         put_op(&mut self.bytes, op);
-        start
-    }
-
-    /// Takes back everything from `start` on.
-    pub(crate) fn cut(&mut self, start: usize) {
-        self.bytes.truncate(start);
     }
 
     pub(crate) fn is_empty(&self) -> bool {

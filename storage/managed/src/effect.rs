@@ -93,8 +93,8 @@ pub struct Checkpoint {
     pub bytes: Bytes,
 }
 
-/// Largest accepted checkpoint, in bytes.
-pub const CHECKPOINT_BYTES_MAX: usize = 64 << 20;
+/// Largest accepted checkpoint, in bytes: with everything else that a record may hold it fits one entry.
+pub const CHECKPOINT_BYTES_MAX: usize = 12 << 20;
 
 /// Names one pending read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

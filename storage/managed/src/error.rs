@@ -81,7 +81,7 @@ pub enum CursorError {
         "cursor '{name}' would hold more than {ranges_max} separately acknowledged ranges; acknowledge the oldest messages first"
     )]
     TooManyRanges { name: String, ranges_max: usize },
-    #[error("{pending} cursor operations are unanswered, the bound is {pending_max}; wait for their answers")]
+    #[error("{pending} cursor operations are unanswered, the bound is {pending_max} or 1 MiB; wait for their answers")]
     Busy { pending: usize, pending_max: usize },
     #[error("the managed ledger has {cursors_max} cursors, which is its bound; delete one first")]
     TooManyCursors { cursors_max: usize },

@@ -1,7 +1,8 @@
 //! Cursor operations between two records: collected while the record before is being written.
 //!
 //! **Invariants**
-//! - I1  operations of one cursor keep their order; of mark-deletes that follow each other only the last is kept.
+//! - I1  operations of one cursor keep their order; of mark-deletes and properties that follow each other only the last
+//!   is kept, so that a link that moves with every entry costs one operation per record.
 //!
 //! **Not here**  When a record is written (`cursor_log`), its bytes (`cursor_record`).
 
@@ -10,6 +11,7 @@ use crate::cursor_set::CursorSet;
 use crate::{Checkpoint, CursorId};
 use base::Position;
 use bytes::Bytes;
+use std::collections::BTreeMap;
 
 /// Who waits for an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,31 +33,50 @@ pub(crate) struct Group {
 #[derive(Debug, Default)]
 pub(crate) struct PendingOps {
     record: RecordWriter,
+    /// What a later operation of the same cursor may still replace (I1); it goes into the record last.
+    latest: BTreeMap<CursorId, Latest>,
     waiters: Vec<Waiter>,
     touched: Vec<CursorId>,
-    /// The last operation, when it is a mark-delete: whose, and where it starts.
-    last_mark: Option<(CursorId, usize)>,
     checkpoint: Option<Position>,
+}
+
+/// The newest operation of each kind that wholly replaces the one before.
+#[derive(Debug, Default)]
+struct Latest {
+    mark: Option<CursorOp>,
+    properties: Option<CursorOp>,
 }
 
 impl PendingOps {
     /// Adds operations on one cursor.
     pub(crate) fn push(&mut self, cursor: CursorId, ops: &[CursorOp], waiter: Waiter) {
         for op in ops {
-            let is_mark = matches!(op, CursorOp::MarkDelete { .. });
-            if let Some((last, start)) = self.last_mark
-                && is_mark
-                && last == cursor
-            {
-                self.record.cut(start);
+            match op {
+                CursorOp::MarkDelete { .. } => self.latest.entry(cursor).or_default().mark = Some(op.clone()),
+                CursorOp::Properties { .. } => self.latest.entry(cursor).or_default().properties = Some(op.clone()),
+                other => {
+                    self.write_latest(cursor);
+                    self.record.push(other);
+                }
             }
-            let start = self.record.push(op);
-            self.last_mark = is_mark.then_some((cursor, start));
         }
         if self.touched.last() != Some(&cursor) {
             self.touched.push(cursor);
         }
         self.waiters.push(waiter);
+    }
+
+    /// Puts what could still be replaced into the record: something that must stay behind it follows.
+    fn write_latest(&mut self, cursor: CursorId) {
+        let Some(Latest { mark, properties }) = self.latest.remove(&cursor) else { return };
+        for op in mark.into_iter().chain(properties) {
+            self.record.push(&op);
+        }
+    }
+
+    /// Bytes that wait in the record; what can still be replaced is not counted, it is bounded by the cursors.
+    pub(crate) fn bytes(&self) -> usize {
+        self.record.len()
     }
 
     /// The record will hold the newest checkpoint there is when it is written; it will be at least this one.
@@ -83,6 +104,9 @@ impl PendingOps {
 
     /// Finishes the record and says whom it will answer.
     pub(crate) fn take_record(&mut self, checkpoint: Option<&Checkpoint>, cursors: &mut CursorSet) -> (Bytes, Group) {
+        while let Some((cursor, _)) = self.latest.first_key_value() {
+            self.write_latest(*cursor);
+        }
         if let (Some(_), Some(checkpoint)) = (self.checkpoint, checkpoint) {
             self.record.push(&CursorOp::Checkpoint(checkpoint.clone()));
         }
@@ -104,19 +128,40 @@ mod tests {
     use crate::cursor_record::decode;
     use base::LedgerId;
 
-    #[test]
-    fn a_mark_delete_replaces_only_the_mark_delete_right_before_it() {
-        let mark = |id, entry| CursorOp::MarkDelete { id, position: Position::new(LedgerId(1), entry) };
-        let (a, b) = (CursorId(1), CursorId(2));
+    fn mark(id: u64, entry: i64) -> CursorOp {
+        CursorOp::MarkDelete { id, position: Position::new(LedgerId(1), entry) }
+    }
+
+    fn properties(id: u64, value: &str) -> CursorOp {
+        CursorOp::Properties { id, properties: BTreeMap::from([("at".to_owned(), value.to_owned())]) }
+    }
+
+    fn ack(id: u64, entry: i64) -> CursorOp {
+        CursorOp::Ack { id, ledger: LedgerId(1), start: entry, end: entry }
+    }
+
+    fn written(ops: &[(u64, CursorOp)]) -> (Vec<CursorOp>, Group) {
         let mut pending = PendingOps::default();
-        for op in [mark(1, 1), mark(1, 2), mark(2, 3), mark(1, 4)] {
-            let id = if op == mark(2, 3) { b } else { a };
-            pending.push(id, &[op], Waiter::Cursor(7));
+        for (id, op) in ops {
+            pending.push(CursorId(*id), std::slice::from_ref(op), Waiter::Cursor(7));
         }
         let (record, group) = pending.take_record(None, &mut CursorSet::new());
-        assert_eq!(decode(&record).unwrap(), [mark(1, 2), mark(2, 3), mark(1, 4)]);
-        assert_eq!(group.waiters.len(), 4);
-        assert_eq!(group.marks, [(a, None), (b, None)]);
         assert!(pending.is_empty());
+        (decode(&record).unwrap(), group)
+    }
+
+    #[test]
+    fn of_moves_that_follow_each_other_only_the_last_is_written() {
+        let ops = [(1, mark(1, 1)), (1, properties(1, "a")), (2, mark(2, 3)), (1, mark(1, 4)), (1, properties(1, "b"))];
+        let (record, group) = written(&ops);
+        assert_eq!(record, [mark(1, 4), properties(1, "b"), mark(2, 3)]);
+        assert_eq!(group.waiters.len(), 5);
+        assert_eq!(group.marks, [(CursorId(1), None), (CursorId(2), None)]);
+    }
+
+    #[test]
+    fn an_acknowledgement_stays_behind_the_move_before_it_and_in_front_of_the_one_after_it() {
+        let (record, _) = written(&[(1, mark(1, 1)), (1, ack(1, 5)), (1, mark(1, 2)), (1, mark(1, 3))]);
+        assert_eq!(record, [mark(1, 1), ack(1, 5), mark(1, 3)]);
     }
 }

@@ -1,6 +1,6 @@
 //! The simulator's command line.
 //!
-//! `sim run --seed N [--trace]`, `sim campaign --seeds N [--start S]`, `sim meta --seeds N`, `sim bugs [--seeds N]`
+//! `sim run --seed N [--trace] [--bug B]`, `sim campaign --seeds N [--start S]`, `sim meta --seeds N`, `sim bugs [--seeds N]`
 
 use sim::bugs::Bug;
 use sim::campaign::{Verdict, median, run, same_twice, seeds_to_catch};
@@ -9,7 +9,7 @@ use sim::trace::Keep;
 use std::io::Write;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: sim run --seed N [--trace] | sim campaign --seeds N [--start S] | sim meta --seeds N | sim bugs [--seeds N]";
+const USAGE: &str = "usage: sim run --seed N [--trace] [--bug B] | sim campaign --seeds N [--start S] | sim meta --seeds N | sim bugs [--seeds N]";
 
 fn say(text: &str) {
     // Nobody reads any more: then nobody misses it.
@@ -31,9 +31,16 @@ fn report(verdict: &Verdict) -> bool {
     verdict.violations.is_empty()
 }
 
-fn run_one(seed: u64, keep: Keep) -> bool {
+/// The bug that `--bug` names as [`Bug::ALL`] prints it.
+fn bug(args: &[String]) -> Option<Bug> {
+    let at = args.iter().position(|arg| arg == "--bug")?;
+    let name = args.get(at + 1)?;
+    Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == *name)
+}
+
+fn run_one(seed: u64, bug: Option<Bug>, keep: Keep) -> bool {
     say(&Options::of_seed(seed).to_string());
-    let verdict = run(seed, None, keep);
+    let verdict = run(seed, bug, keep);
     for line in &verdict.lines {
         say(line);
     }
@@ -92,7 +99,7 @@ fn main() -> ExitCode {
     let good = match args.first().map(String::as_str) {
         Some("run") => {
             let keep = if args.iter().any(|arg| arg == "--trace") { Keep::Lines } else { Keep::Hash };
-            run_one(number(&args, "--seed").unwrap_or(0), keep)
+            run_one(number(&args, "--seed").unwrap_or(0), bug(&args), keep)
         }
         Some("campaign") => campaign(number(&args, "--start").unwrap_or(0), number(&args, "--seeds").unwrap_or(100)),
         Some("meta") => meta(number(&args, "--seeds").unwrap_or(5)),

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 
 /// Longest cursor name, in bytes.
 const NAME_BYTES_MAX: usize = 4 << 10;
+/// Bytes that wait for the next record: beyond, operations are refused, so that the record fits an entry.
+const RECORD_BYTES_MAX: usize = 1 << 20;
 /// All properties of one cursor, in bytes.
 const PROPERTIES_BYTES_MAX: usize = 64 << 10;
 
@@ -172,7 +174,8 @@ impl ManagedLedger {
     fn check_open(&self) -> Result<(), CursorError> {
         let Phase::Open = self.phase else { return Err(CursorError::NotOpen { state: self.state() }) };
         let (pending, pending_max) = (self.cursor_log.unanswered(), self.site.options.pending_requests_max);
-        if pending >= pending_max { Err(CursorError::Busy { pending, pending_max }) } else { Ok(()) }
+        let full = pending >= pending_max || self.cursor_log.pending_bytes() >= RECORD_BYTES_MAX;
+        if full { Err(CursorError::Busy { pending, pending_max }) } else { Ok(()) }
     }
 
     fn check_cursor(&self, id: CursorId) -> Result<&Cursor, CursorError> {
