@@ -58,6 +58,7 @@ pub struct TokenVerifier {
 
 impl std::fmt::Debug for TokenVerifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // I4: how many, never which.
         write!(f, "TokenVerifier({} keys, claim {})", self.keys.len(), self.claim)
     }
 }

@@ -33,11 +33,15 @@ impl Steps {
         outcome
     }
 
-    /// The exit code of the first step that failed, 0 when none did.
+    /// The exit code of the first step that failed or could not run, 0 when all passed.
     pub(crate) fn first_failure(&self) -> u8 {
         self.done
             .iter()
-            .find_map(|(_, outcome, _)| if let Outcome::Failed(code) = outcome { Some(*code) } else { None })
+            .find_map(|(_, outcome, _)| match outcome {
+                Outcome::Passed => None,
+                Outcome::Failed(code) => Some(*code),
+                Outcome::Missing(_) => Some(1),
+            })
             .unwrap_or(0)
     }
 
@@ -114,11 +118,11 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_step_is_recorded_and_fails_nothing() {
+    fn a_step_that_cannot_run_fails() {
         let mut steps = Steps::default();
         let outcome = steps.run("campaign", || Outcome::Missing("no binary".to_owned()));
         assert_eq!(outcome, Outcome::Missing("no binary".to_owned()));
-        assert_eq!(steps.first_failure(), 0);
+        assert_eq!(steps.first_failure(), 1);
     }
 
     #[test]

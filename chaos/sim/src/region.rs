@@ -115,7 +115,13 @@ impl Region {
     ///
     /// # Errors
     /// When the log does not open.
-    pub(crate) fn start(&mut self, at: Time, options: &Options, bug: Option<Bug>, rng: &Rng) -> Result<Vec<Output>, String> {
+    pub(crate) fn start(
+        &mut self,
+        at: Time,
+        options: &Options,
+        bug: Option<Bug>,
+        rng: &Rng,
+    ) -> Result<Vec<Output>, String> {
         self.boot += 1;
         let layout = LayoutOptions { file_bytes: options.file_bytes, group_bytes_max: 1 << 20 };
         let (disk, log) =

@@ -57,7 +57,7 @@ fn put(context: &Context<'_>, key: String, found: Option<Versioned>, edit: EditF
     let compare = std::iter::once(own).chain(conditions).collect();
     Step::meta(MetaRequest::Txn { compare, writes }, move |_, response| match response {
         MetaResponse::Committed { revision } => {
-            Step::reply_when(move |broker| broker.metadata_revision() >= revision, answer) // I2
+            Step::reply_when(move |broker| broker.metadata_revision() >= revision, answer) // I2; I4 of the API
         }
         MetaResponse::Conflict { index: 0, .. } if tries < TRIES_MAX => attempt(key, edit, tries + 1), // I1
         MetaResponse::Conflict { index, .. } => {

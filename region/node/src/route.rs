@@ -239,7 +239,7 @@ impl Node {
         self.steps.extend(fx.take().into_iter().map(Step::Admin));
     }
 
-    /// Passes effects on until only outputs are left (I1).
+    /// Passes effects on, first come first served, until only outputs are left (I1, I2).
     fn route(&mut self, now: Now, out: &mut Vec<Output>) {
         while let Some(step) = self.steps.pop_front() {
             match step {

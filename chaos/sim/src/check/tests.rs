@@ -1,3 +1,5 @@
+//! Each checker notices what it is there for, and is silent otherwise.
+
 use super::{Kind, check};
 use crate::history::{AUDIT, AckAnswered, Acked, Delivered, History, Message, ProducerPlan, Sent, SubKey};
 use base::{LedgerId, Position};

@@ -306,7 +306,7 @@ impl CursorOps {
         }
     }
 
-    /// Gives every answer that may be given now (I1).
+    /// Gives every answer that may be given now (I1; I6 of the subscription).
     pub(super) fn answer_finished(&mut self, env: &mut Env<'_>) {
         while let Some(first) = self.under_way.first_entry().filter(|first| first.get().outcome.is_some()) {
             let finished = first.remove();

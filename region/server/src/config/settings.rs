@@ -144,6 +144,7 @@ impl Settings {
         self.apply(setting, value, place)
     }
 
+    /// The one place (I2).
     fn apply(&mut self, setting: &Setting, value: &str, place: &str) -> Result<(), ConfigError> {
         (setting.apply)(self, value.trim()).map_err(|rule| ConfigError::new(place, rule))
     }
