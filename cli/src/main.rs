@@ -26,7 +26,7 @@ use exit::Failure;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Geo-replicated, multi-tenant messaging that speaks the Apache Pulsar protocol.
 #[derive(Debug, Parser)]

@@ -19,3 +19,8 @@ fn two_regions_hold_the_same_messages_after_kills_and_a_freeze() -> anyhow::Resu
 fn a_namespace_quota_holds_and_its_neighbour_is_unmoved() -> anyhow::Result<()> {
     live::run("quota_and_neighbour.py")
 }
+
+#[test]
+fn the_playground_heals_after_a_cut_of_20_s_four_kills_and_a_freeze_of_15_s() -> anyhow::Result<()> {
+    live::run("playground_healed.py")
+}
