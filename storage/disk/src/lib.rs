@@ -3,7 +3,7 @@
 //! **What**  [`LogDevice`] executes a bookie's [`bookie::disk::DiskOp`]s on a directory of log files. The layout is planned by
 //! `bookie::layout`; here are only files and threads:
 //!
-//! - the *writer* takes everything queued as one group, writes it from where the bytes are, calls fdatasync, and answers;
+//! - the *writer* takes everything queued as one group, writes it past the page cache, calls fdatasync, and answers;
 //! - the *files* thread keeps one prepared file ready, recycles freed ones and watches the space;
 //! - *readers* read blocks through a bounded cache.
 //!
@@ -19,6 +19,7 @@
 //! **Tests**  `tests/device.rs` on real files; `examples/throughput.rs` measures.
 
 mod device;
+mod direct;
 mod error;
 mod log_files;
 mod options;

@@ -6,6 +6,7 @@
 //! | `free-<id>` | a freed file, content of no meaning, kept for reuse |
 //! | `new-<id>` | a file being prepared; a leftover after a crash |
 
+use crate::direct::{self, AlignedBuffer};
 use bookie::disk::{DiskReadError, FileId};
 use bookie::layout::LogBytes;
 use bytes::{Bytes, BytesMut};
@@ -98,11 +99,15 @@ impl LogFiles {
             Err(rustix::io::Errno::OPNOTSUPP) => false,
             Err(error) => return Err(error.into()),
         };
-        let zeros = vec![0; FILL_STEP_BYTES];
+        let (direct, zeros) = (direct::open(path)?, AlignedBuffer::new());
         let mut at = 0;
         while at < self.file_bytes && (fill() || !allocated) {
             let step = usize::try_from(self.file_bytes - at).map_or(FILL_STEP_BYTES, |rest| rest.min(FILL_STEP_BYTES));
-            made.write_all_at(&zeros[..step], at)?;
+            match direct.as_ref().map(|direct| direct.write_all_at(zeros.zeros(step), at)) {
+                Some(Err(error)) if !direct::is_refused(&error) => return Err(error),
+                Some(Ok(())) => (),
+                Some(Err(_)) | None => made.write_all_at(zeros.zeros(step), at)?,
+            }
             made.sync_data()?;
             at += step as u64;
         }

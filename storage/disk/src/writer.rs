@@ -3,6 +3,7 @@
 //! **What**  No timer and no delay: while one sync runs the next group gathers (natural batching). The next group is planned
 //! only when the one before is durable, because a later group proves the earlier one complete (`bookie::layout`).
 
+use crate::direct::DirectWriter;
 use crate::shared::Shared;
 use bookie::disk::{DiskEvent, DiskOp, FileId};
 use bookie::layout::{GroupWriter, NextWrite, WritePlan};
@@ -19,6 +20,7 @@ const BUFFERS_MAX: usize = 1024;
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     groups: GroupWriter,
+    direct: DirectWriter,
     /// The file that was asked for last.
     ordered: Option<FileId>,
     /// The last, empty group was asked for.
@@ -27,7 +29,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, groups: GroupWriter) -> Self {
-        Self { shared, groups, ordered: None, closed: false }
+        Self { shared, groups, direct: DirectWriter::new(), ordered: None, closed: false }
     }
 
     pub(crate) fn run(mut self) {
@@ -98,11 +100,14 @@ impl Writer {
         }
     }
 
-    fn execute(&self, plan: &WritePlan) -> Result<(), (&'static str, io::Error)> {
+    fn execute(&mut self, plan: &WritePlan) -> Result<(), (&'static str, io::Error)> {
         let Some(file) = self.shared.handle(plan.file) else {
             return Err(("open", io::ErrorKind::NotFound.into()));
         };
-        write_buffers(&file, plan).map_err(|error| ("write", error))?;
+        let path = self.shared.files.log_path(plan.file);
+        if !self.direct.write(&path, plan).map_err(|error| ("write", error))? {
+            write_buffers(&file, plan).map_err(|error| ("write", error))?;
+        }
         file.sync_data().map_err(|error| ("fdatasync", error))?;
         self.shared.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -173,6 +178,7 @@ mod tests {
         let files = LogFiles::new(dir.path(), options.file_bytes);
         drop(files.create(FileId(1), || true).unwrap());
         let read_only = File::open(files.log_path(FileId(1))).unwrap();
+        std::fs::remove_file(files.log_path(FileId(1))).unwrap();
         let mut groups = recover(&BTreeMap::new(), options.layout()).unwrap().writer;
         groups.add_file(FileId(1), 1);
         let (events, answered) = sync_channel(16);
