@@ -25,9 +25,6 @@ use clap::{Parser, Subcommand};
 use exit::Failure;
 use std::process::ExitCode;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Geo-replicated, multi-tenant messaging that speaks the Apache Pulsar protocol.
 #[derive(Debug, Parser)]
 #[command(name = "meridian", version, max_term_width = 110)]

@@ -17,12 +17,18 @@ pub(crate) fn peek_length(buf: &BytesMut) -> Option<u32> {
 }
 
 /// Takes the frame of `length` bytes (length field not counted, and dropped) once it is complete. Until then it makes
-/// room for more: never more than what has arrived, or one step.
+/// room for more: never more than what has arrived, or one step. A frame of up to one step so comes to lie alone in memory
+/// of its own size: whoever keeps it keeps nothing else alive.
 pub(crate) fn take_frame(buf: &mut BytesMut, length: u32) -> Option<Bytes> {
     let whole = LENGTH_BYTES.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
     if buf.len() < whole {
         let missing = whole.saturating_sub(buf.len());
-        buf.reserve(missing.min(buf.len().max(RESERVE_STEP)));
+        let room = missing.min(buf.len().max(RESERVE_STEP));
+        if buf.capacity() - buf.len() < room {
+            let mut own = BytesMut::with_capacity(buf.len() + room);
+            own.extend_from_slice(buf);
+            *buf = own;
+        }
         return None;
     }
     let mut frame = buf.split_to(whole);

@@ -126,6 +126,9 @@ struct TopicsArgs {
     count: u64,
     #[arg(long, value_name = "N", default_value_t = 64)]
     in_flight: usize,
+    /// Create a durable subscription of this name on each
+    #[arg(long, value_name = "NAME")]
+    subscription: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -295,11 +298,12 @@ fn latency_rounds(args: &LatencyArgs, runtime: &tokio::runtime::Runtime) -> Resu
 async fn topic_legs(args: &TopicsArgs) -> Result<(), Failure> {
     let common = &args.common;
     let (url, token) = (common.service.url()?, common.token()?);
+    let subscription = args.subscription.as_deref();
     let mut legs = Vec::new();
     for in_flight in [1, args.in_flight.max(1)] {
         let prefix = format!("{}-{in_flight}", common.fresh_topic());
         let usage = Usage::of(common.server_pid);
-        let leg = topics::create(&url, token.as_deref(), &prefix, args.count, in_flight).await?;
+        let leg = topics::create(&url, token.as_deref(), &prefix, args.count, in_flight, subscription).await?;
         let used = usage.and_then(|usage| usage.until_now(common.server_pid));
         term::say(&format!(
             "{} topics with {} in flight: {:.2} s  {}",

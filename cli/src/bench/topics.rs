@@ -15,7 +15,8 @@ pub(super) struct Created {
     pub(super) latencies: Latencies,
 }
 
-/// Creates `count` topics named `{prefix}-{n}` on one connection, with at most `in_flight` unanswered.
+/// Creates `count` topics named `{prefix}-{n}` on one connection, with at most `in_flight` unanswered, each with a durable
+/// subscription if one is named.
 ///
 /// # Errors
 /// When one is refused.
@@ -25,6 +26,7 @@ pub(super) async fn create(
     prefix: &str,
     count: u64,
     in_flight: usize,
+    subscription: Option<&str>,
 ) -> Result<Created, ClientError> {
     let mut connection = Connection::open(url, token).await?;
     let mut asked = BTreeMap::new();
@@ -35,7 +37,11 @@ pub(super) async fn create(
         while next < count && asked.len() < in_flight {
             let request_id = connection.next_request();
             asked.insert(request_id, clock::now());
-            connection.send(&producer_command(next, request_id, &format!("{prefix}-{next}"), None)).await?;
+            let mut command = producer_command(next, request_id, &format!("{prefix}-{next}"), None);
+            if let (Some(Command::Producer(producer)), Some(name)) = (&mut command.command, subscription) {
+                producer.initial_subscription_name = Some(name.to_owned());
+            }
+            connection.send(&command).await?;
             next += 1;
         }
         match connection.next().await? {

@@ -15,9 +15,13 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use wire::frame::{FrameLimits, FrameSplitter, RawFrame};
 
-/// Bytes asked of the socket at once.
+/// Bytes asked of the socket at once, when no frame has begun.
 const READ_BYTES: usize = 256 * 1024;
 const READ_BYTES_MIN: usize = 16 * 1024;
+/// The same behind a frame of at least [`LARGE_BYTES`]: another one probably follows, and only its beginning is copied to
+/// where it will lie alone.
+const READ_BYTES_LARGE: usize = 4 * 1024;
+const LARGE_BYTES: usize = 32 * 1024;
 /// Frames handed to the node together.
 const FRAMES_MAX: usize = 256;
 /// A command's payload up to this size is copied out of the read buffer, so that small messages that stay in memory do not
@@ -68,14 +72,16 @@ async fn read_frames(
         if outlet.is_cut() || outlet.is_closing() {
             return linger(outlet).await;
         }
-        if buffer.capacity() - buffer.len() < want / 2 {
+        let room = buffer.capacity() - buffer.len();
+        // The splitter has made room for a frame that has begun.
+        if room == 0 || (buffer.is_empty() && room < want / 2) {
             buffer.reserve(want);
         }
         let read = reader.read_buf(&mut buffer).await?;
         if read == 0 {
             return Ok(());
         }
-        want = if read >= want / 2 { (want * 2).min(READ_BYTES) } else { want };
+        want = if read >= want / 2 { (want * 2).clamp(READ_BYTES_MIN, READ_BYTES) } else { want };
         if !raised && outlet.is_authenticated() {
             splitter.set_limits(FrameLimits::connected(message_bytes_max));
             raised = true;
@@ -84,6 +90,9 @@ async fn read_frames(
             let mut frames = Vec::new();
             let bad = split(&mut splitter, &mut buffer, &mut frames);
             let more = frames.len() == FRAMES_MAX;
+            if frames.last().and_then(|frame| frame.payload.as_ref()).is_some_and(|body| body.len() >= LARGE_BYTES) {
+                want = READ_BYTES_LARGE;
+            }
             if !frames.is_empty() && node.send(ShardInput::Frames { conn, frames }).await.is_err() {
                 return Ok(());
             }
