@@ -1,6 +1,6 @@
-//! The developer's tool: test, tidy, codegen.
+//! The developer's tool: test, bench, tidy, codegen.
 //!
-//! **What**  `cargo xtask test` proves a clone from nothing but Rust and Python, `cargo xtask tidy` keeps the house in the
+//! **What**  `cargo xtask test` proves a clone from nothing but Rust and Python, `cargo xtask bench` measures it, `cargo xtask tidy` keeps the house in the
 //! shape that docs/ARCHITECTURE.md describes, `cargo xtask codegen` writes the protocol module.
 
 mod codegen;
@@ -29,6 +29,14 @@ enum Task {
     Test,
     /// Check levels, sizes, module docs, words, duplicate versions, licences and numbered invariants.
     Tidy,
+    /// Measure the release build and keep the raw data (takes some minutes; nothing else should run).
+    Bench {
+        /// Where raw data and summary.json go.
+        #[arg(default_value = "target/bench")]
+        out: PathBuf,
+        /// Parts to measure: start_and_rest latency publish official_client topics recovery geo [default: all].
+        parts: Vec<String>,
+    },
     /// Generate the Rust code of the Pulsar protocol from wire/proto/pulsar.proto.
     Codegen {
         /// Only compare with the committed code; fail when they differ.
@@ -41,6 +49,7 @@ fn main() -> Result<ExitCode> {
     let root = workspace_root()?;
     match Arguments::parse().task {
         Task::Test => proving::run(&root),
+        Task::Bench { out, parts } => proving::bench(&root, &out, &parts),
         Task::Tidy => tidy::run(&root),
         Task::Codegen { check } => {
             let mode = if check { codegen::Mode::Check } else { codegen::Mode::Write };

@@ -28,8 +28,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     let metadata = Metadata::read(root, Scope::Workspace)?;
     let mut steps = Steps::default();
     let python = steps.run("python environment", || python_environment(root));
-    let release = steps
-        .run("release binary", || steps::execute(steps::cargo(root).args(["build", "--release", "-p", "meridian"])));
+    let release = steps.run("release binary", || release_binary(root));
     steps.run("unit and property tests", || {
         let arguments = ["test", "--profile", PROFILE, "--workspace", "--exclude", "live", "--no-fail-fast"];
         steps::execute(steps::cargo(root).args(arguments))
@@ -37,6 +36,35 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     steps.run("simulator campaign", || campaign(root, &metadata));
     steps.run("live tests", || live(root, &metadata, &[&python, &release]));
     Ok(steps.finish())
+}
+
+/// Builds the program and measures it.
+///
+/// # Errors
+/// When cargo cannot describe the workspace; a failing step is the exit code, not an error.
+pub(crate) fn bench(root: &Path, out: &Path, parts: &[String]) -> Result<ExitCode> {
+    let metadata = Metadata::read(root, Scope::Workspace)?;
+    let mut steps = Steps::default();
+    let python = steps.run("python environment", || python_environment(root));
+    let release = steps.run("release binary", || release_binary(root));
+    steps.run("measurements", || {
+        if [&python, &release].iter().any(|outcome| **outcome != Outcome::Passed) {
+            return Outcome::Missing("a step that it needs has failed".to_owned());
+        }
+        let mut command = Command::new(venv_python(root));
+        command.arg(root.join("chaos/live/python/measure.py")).arg(out).args(parts);
+        command.env("MERIDIAN_BIN", binary(&metadata));
+        steps::execute(&mut command)
+    });
+    Ok(steps.finish())
+}
+
+fn release_binary(root: &Path) -> Outcome {
+    steps::execute(steps::cargo(root).args(["build", "--release", "-p", "meridian"]))
+}
+
+fn binary(metadata: &Metadata) -> PathBuf {
+    metadata.target_directory.join("release").join("meridian")
 }
 
 fn campaign(root: &Path, metadata: &Metadata) -> Outcome {
@@ -54,10 +82,9 @@ fn live(root: &Path, metadata: &Metadata, needed: &[&Outcome]) -> Outcome {
     if needed.iter().any(|outcome| **outcome != Outcome::Passed) {
         return Outcome::Missing("a step that it needs has failed".to_owned());
     }
-    let binary = metadata.target_directory.join("release").join("meridian");
     let mut command = steps::cargo(root);
     command.args(["test", "--profile", PROFILE, "-p", "live", "--no-fail-fast"]);
-    command.env("MERIDIAN_BIN", binary).env("MERIDIAN_PYTHON", venv_python(root));
+    command.env("MERIDIAN_BIN", binary(metadata)).env("MERIDIAN_PYTHON", venv_python(root));
     steps::execute(&mut command)
 }
 

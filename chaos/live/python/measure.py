@@ -1,0 +1,207 @@
+"""Measures a release build beside what the disk allows, and keeps the raw data: `cargo xtask bench [FOLDER]`.
+
+Durability class everywhere: D2, one copy, written and synced before the receipt. Every leg of `meridian bench` measures
+the raw disk right before and after itself; a leg during which the disk drifted says so and counts for nothing.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import pulsar
+from region import BINARY, Region, until
+
+OUT = os.path.abspath(sys.argv[1])
+os.makedirs(OUT, exist_ok=True)
+work = tempfile.TemporaryDirectory(dir=OUT)
+FOLDER = work.name
+FOREVER = {"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}
+SMALL = bytes(range(256)) * 4
+results = {}
+
+
+def note(name, value):
+    results[name] = value
+    print(f"{name}: {json.dumps(value)}", flush=True)
+
+
+def rss_mib(region):
+    status = open(f"/proc/{region.process.pid}/status").read()
+    return round(int(status.split("VmRSS:")[1].split()[0]) / 1024, 1)
+
+
+def bench(scenario, region, name, *flags):
+    command = [BINARY, "bench", scenario, "--service-url", f"pulsar://127.0.0.1:{region.ports['pulsar']}",
+               "--server-pid", str(region.process.pid), "--disk", FOLDER,
+               "--out", os.path.join(OUT, f"{name}.json"), *flags]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    print("\n".join(f"    {line}" for line in (done.stdout + done.stderr).splitlines()), flush=True)
+    return json.load(open(os.path.join(OUT, f"{name}.json")))
+
+
+def middle(values):
+    values = sorted(value for value in values if value is not None)
+    return round(values[len(values) // 2], 3) if values else None
+
+
+def timed(act):
+    began = time.monotonic()
+    act()
+    return round(time.monotonic() - began, 3)
+
+
+@contextlib.contextmanager
+def server(name, *flags):
+    region = Region(FOLDER, name, *flags)
+    try:
+        yield region
+    finally:
+        region.stop()
+
+
+def start_and_rest():
+    took = timed(lambda: subprocess.run([BINARY, "--version"], check=True, capture_output=True))
+    note("version_s", took)
+    began = time.monotonic()
+    with server("idle") as region:
+        note("ready_s", round(time.monotonic() - began, 3))
+        note("idle_rss_mib", rss_mib(region))
+
+
+def latency():
+    with server("latency") as region:
+        rounds = bench("latency", region, "latency", "--rounds", "5", "--seconds", "6")["rounds"]
+        note("R4_latency_ratio_p50", middle(r["ratio_p50"] for r in rounds))
+        note("R4_latency_ratio_p99", middle(r["ratio_p99"] for r in rounds))
+
+
+def publish():
+    with server("publish") as region:
+        rounds = bench("publish", region, "publish", "--rounds", "7", "--seconds", "4")["rounds"]
+        note("R1_ratio_to_sink", middle(r["ratio_to_sink"] for r in rounds))
+        note("publish_mb_per_s", middle(r["mb_per_s"] for r in rounds))
+        note("R5_server_cpu_s_per_gb", middle(r["server"]["cpu_s_per_gb"] for r in rounds))
+        note("R3_written_per_payload", middle(r["server"]["written_per_payload"] for r in rounds))
+        single = bench("publish", region, "publish-unbatched", "--batch", "1", "--window", "1000", "--seconds", "4")
+        note("unbatched_mb_per_s", middle(r["mb_per_s"] for r in single["rounds"]))
+        note("unbatched_server_cpu_s_per_million", middle(r["server"]["cpu_s_per_million"] for r in single["rounds"]))
+
+
+def official_client():
+    """The official Python client, its own batching, receipts awaited."""
+    with server("python") as region:
+        client = region.client()
+        producer = client.create_producer("bench", block_if_queue_full=True, batching_enabled=True,
+                                          max_pending_messages=10000)
+
+        def run(count=200_000):
+            for _ in range(count):
+                producer.send_async(SMALL, lambda result, _: None)
+            producer.flush()
+
+        run(20_000)
+        note("python_client_mb_per_s", middle(200_000 * len(SMALL) / 1e6 / timed(run) for _ in range(3)))
+        client.close()
+
+
+def topics():
+    with server("topics") as region:
+        legs = bench("topics", region, "topics", "--count", "1000")["legs"]
+        note("topics_1000_one_by_one_s", round(legs[0]["seconds"], 2))
+        note("topics_1000_with_64_in_flight_s", round(legs[1]["seconds"], 2))
+    with server("many-topics") as region:
+        bench("topics", region, "many-topics", "--count", "5000", "--subscription", "s")
+        note("topics_10000_subscribed_rss_mib", rss_mib(region))
+        rounds = bench("publish", region, "publish-many-topics", "--rounds", "3", "--seconds", "3")["rounds"]
+        note("publish_mb_per_s_beside_10000_topics", middle(r["mb_per_s"] for r in rounds))
+        note("server_cpu_s_per_gb_beside_10000_topics", middle(r["server"]["cpu_s_per_gb"] for r in rounds))
+
+
+def recovery():
+    region = Region(FOLDER, "recovery")
+    region.http("POST", "/admin/v2/namespaces/public/default/retention", FOREVER)
+    while log_gib(region) < 1.0:
+        bench("publish", region, "recovery-load", "--rounds", "1", "--seconds", "3")
+    note("recovery_log_gib", round(log_gib(region), 2))
+    times = []
+    for _ in range(5):
+        region.kill()
+        times.append(timed(region.start))
+    note("recovery_ready_s", times)
+    region.stop()
+
+
+def log_gib(region):
+    folder = os.path.join(region.folder, "log")
+    return sum(os.stat(os.path.join(folder, name)).st_blocks * 512 for name in os.listdir(folder)) / 2**30
+
+
+def geo():
+    regions = {name: Region(FOLDER, name, "--region-number", str(number))
+               for name, number in (("east", 1), ("west", 2))}
+    names = list(regions)
+    records = {name: region.http("GET", f"/admin/v2/clusters/{name}") for name, region in regions.items()}
+    for name, region in regions.items():
+        for other in names:
+            if other != name:
+                region.http("PUT", f"/admin/v2/clusters/{other}", records[other])
+        region.http("PUT", "/admin/v2/tenants/acme", {"adminRoles": [], "allowedClusters": names})
+        region.http("PUT", "/admin/v2/namespaces/acme/orders", {"replication_clusters": names})
+    east, west = regions["east"], regions["west"]
+    lag = bench("geo", east, "geo-lag", "--to-url", f"pulsar://127.0.0.1:{west.ports['pulsar']}",
+                "--topic", "acme/orders/lag", "--seconds", "10")["lag"]
+    note("geo_lag_ms", {key: lag[key] for key in lag if key.startswith("p")})
+    catch_up(east, west)
+    for region in regions.values():
+        region.stop()
+
+
+def catch_up(east, west):
+    """1 GiB of backlog builds up while the other region is frozen; then live traffic goes on beside it."""
+    topic = "persistent://acme/orders/backlog"
+    with contextlib.closing(east.client()) as client, contextlib.closing(west.client()) as far:
+        far.subscribe(topic, "keep", initial_position=pulsar.InitialPosition.Earliest)
+        producer = client.create_producer(topic, block_if_queue_full=True, batching_enabled=True,
+                                          max_pending_messages=20000)
+        live = client.create_producer("persistent://acme/orders/live")
+        producer.send(b"first")
+        backlog = lambda: east.stats(topic)["replication"]["west"]["replicationBacklog"]
+        until("the link works", lambda: backlog() == 0)
+        west.freeze()
+        body = os.urandom(64 << 10)
+        for _ in range((1 << 30) // len(body)):
+            producer.send_async(body, lambda result, _: None)
+        producer.flush()
+        stop, waits = threading.Event(), []
+
+        def go_on():
+            while not stop.wait(0.01):
+                waits.append(timed(lambda: live.send(b"live")))
+
+        thread = threading.Thread(target=go_on)
+        thread.start()
+        west.process.send_signal(signal.SIGCONT)
+        took = timed(lambda: until("the backlog is gone", lambda: backlog() == 0, 300))
+        stop.set()
+        thread.join()
+    note("geo_catch_up_mb_per_s", round((1 << 30) / 1e6 / took, 1))
+    note("live_publish_during_catch_up_ms", {"p50": round(1000 * middle(waits), 2), "max": round(1000 * max(waits), 2)})
+
+
+def main():
+    note("machine", {"cores": os.cpu_count(), "load_before": os.getloadavg(), "at": time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime())})
+    chosen = sys.argv[2:] or ["start_and_rest", "latency", "publish", "official_client", "topics", "recovery", "geo"]
+    for part in chosen:
+        globals()[part]()
+    with open(os.path.join(OUT, "summary.json"), "w") as file:
+        json.dump(results, file, indent=2)
+    work.cleanup()
+
+
+main()
