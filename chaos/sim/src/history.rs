@@ -86,6 +86,10 @@ pub struct History {
     pub answered: Vec<AckAnswered>,
     /// Messages per second that the producers of one region may publish together.
     pub quota: Option<u32>,
+    /// Longest time between a publish's admission and its answer.
+    pub answer_delay: Time,
+    /// Messages of one charge.
+    pub charge_max: u64,
     /// The run came to its end: everything was delivered and acknowledged in time.
     pub unfinished: Option<String>,
 }

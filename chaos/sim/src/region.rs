@@ -9,7 +9,7 @@ use base::{LedgerId, Mono, NamespaceName, NodeId, Now, RegionId, RegionName, Rng
 use bookie::layout::LayoutOptions;
 use bookie::{Bookie, BookieOptions};
 use broker::io::ConnId;
-use broker::{Broker, BrokerOptions, Core};
+use broker::{Broker, BrokerOptions, Core, Rehearsal};
 use bytes::Bytes;
 use meta_api::{MetaEvent, MetaRequest, MetaState, Write};
 use node::{ADMIN_OWNER, Input, Node, Output};
@@ -127,7 +127,7 @@ impl Region {
         let (disk, log) =
             SimDisk::open(std::mem::take(&mut self.platter), layout, bug).map_err(|error| error.to_string())?;
         let core = Core::new(
-            self.broker_options(),
+            self.broker_options(options, bug),
             BrokerDefaults::standalone(),
             auth::Authenticator::Off,
             tenancy::Authorization::Off,
@@ -159,7 +159,7 @@ impl Region {
         Ok(out)
     }
 
-    fn broker_options(&self) -> BrokerOptions {
+    fn broker_options(&self, options: &Options, bug: Option<Bug>) -> BrokerOptions {
         BrokerOptions {
             node: NODE,
             region_name: self.name.clone(),
@@ -174,6 +174,13 @@ impl Region {
             topic_cache_bytes: 64 << 10,
             cache_bytes_max: 128 << 10,
             connections_max: 1000,
+            rehearsal: Some(Rehearsal {
+                ledger_entries_max: options.ledger_entries,
+                cursor_log_bytes_max: options.cursor_log_bytes,
+                checkpoint_entries: options.checkpoint_entries,
+                managed: bug.map_or(managed::Seeded::NONE, Bug::managed),
+                link: bug.and_then(Bug::link),
+            }),
         }
     }
 

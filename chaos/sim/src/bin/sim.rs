@@ -31,11 +31,11 @@ fn report(verdict: &Verdict) -> bool {
     verdict.violations.is_empty()
 }
 
-/// The bug that `--bug` names as [`Bug::ALL`] prints it.
+/// The bug that `--bug` names as [`Bug::all`] prints it.
 fn bug(args: &[String]) -> Option<Bug> {
     let at = args.iter().position(|arg| arg == "--bug")?;
     let name = args.get(at + 1)?;
-    Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == *name)
+    Bug::all().into_iter().find(|bug| format!("{bug:?}") == *name)
 }
 
 fn run_one(seed: u64, bug: Option<Bug>, keep: Keep) -> bool {
@@ -84,7 +84,7 @@ fn meta(seeds: u64) -> bool {
 
 fn bugs(seeds_max: u64) -> bool {
     let mut all = true;
-    for bug in Bug::ALL {
+    for bug in Bug::all() {
         let counts: Vec<Option<u64>> = (0..3).map(|series| seeds_to_catch(bug, 1000 * series, seeds_max)).collect();
         let text =
             median(counts.clone()).map_or_else(|| "not caught".to_owned(), |count| format!("median {count} seeds"));

@@ -178,7 +178,13 @@ impl World {
             nemesis: seed.fork("nemesis"),
         };
         let regions = (0..2).map(|index| Region::new(index, &options, bug)).collect();
-        let history = History { regions: 2, quota: options.quota, ..History::default() };
+        let history = History {
+            regions: 2,
+            quota: options.quota,
+            answer_delay: 2 * options.disk_delay,
+            charge_max: options.charge_max(),
+            ..History::default()
+        };
         let mut world = Self {
             now: 0,
             step: 0,

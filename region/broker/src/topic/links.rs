@@ -158,6 +158,10 @@ impl Topic {
         let rng = self.rng.fork(region.as_str());
         let mut sender =
             LinkSender::new(self.slot, number, self.name.clone(), resume, view, LinkOptions::standard(), rng);
+        #[cfg(feature = "seeded-bugs")]
+        if let Some(bug) = env.core.options.rehearsal.and_then(|rehearsal| rehearsal.link) {
+            sender.plant_bug(bug);
+        }
         let mut fx = Effects::new();
         if env.core.is_region_up(region) {
             sender.handle_connected(env.now, &mut fx);
@@ -359,6 +363,8 @@ impl Topic {
         let incarnation = self.record.value.incarnation;
         let options = ReceiverOptions::standard();
         let receiver = LinkReceiver::open(number, region, incarnation, options, &self.log.origins, &mut fx);
+        #[cfg(feature = "seeded-bugs")]
+        let receiver = with_bug(receiver, env.core);
         self.links.incoming.insert(from.clone(), receiver);
         env.out.note(Note::LinkAccepted { slot: self.slot, from: from.clone(), link: link::link_number(number) });
         send_all(env.out, &from, fx);
@@ -408,6 +414,15 @@ impl Topic {
             self.links.incoming.remove(from);
         }
     }
+}
+
+/// A receiver with the bug that a simulation asks for.
+#[cfg(feature = "seeded-bugs")]
+fn with_bug(mut receiver: LinkReceiver, core: &Core) -> LinkReceiver {
+    if let Some(bug) = core.options.rehearsal.and_then(|rehearsal| rehearsal.link) {
+        receiver.plant_bug(bug);
+    }
+    receiver
 }
 
 /// Whether a region is connected.
