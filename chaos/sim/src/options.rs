@@ -40,6 +40,16 @@ pub struct Options {
     pub checkpoint_entries: u64,
     /// Bytes after which a topic's cursor ledger rolls over.
     pub cursor_log_bytes: u64,
+    /// Times that one direction between the regions stands still while the other does not.
+    pub stalls: u64,
+    /// Times that a disk is slow for seconds.
+    pub slow_disks: u64,
+    /// Times that a wall clock jumps.
+    pub clock_jumps: u64,
+    /// Of a hundred disk reads during the faults, so many fail.
+    pub read_errors: u64,
+    /// Of a hundred frames of links, so many come twice, and so many overtake those before them.
+    pub scrambled: u64,
 }
 
 impl Options {
@@ -72,6 +82,11 @@ impl Options {
             ledger_entries: *rng.pick(&[5, 20, 60, 1000]).unwrap_or(&20),
             checkpoint_entries: *rng.pick(&[5, 25, 100]).unwrap_or(&25),
             cursor_log_bytes: *rng.pick(&[500, 2000, 20_000]).unwrap_or(&2000),
+            stalls: some(&mut rng, 40),
+            slow_disks: some(&mut rng, 30),
+            clock_jumps: some(&mut rng, 40),
+            read_errors: *rng.pick(&[0, 0, 5, 40]).unwrap_or(&0),
+            scrambled: *rng.pick(&[0, 0, 0, 2, 20]).unwrap_or(&0),
         };
         if let Some(quota) = quota {
             options.press(u64::from(quota), &mut rng);
@@ -94,6 +109,7 @@ impl Options {
         self.pause_max = rng.range(1, 20) * MS;
         self.window = self.window.max(4);
         self.ledger_entries = 50_000;
+        self.slow_disks = 0;
     }
 }
 
@@ -104,7 +120,7 @@ impl fmt::Display for Options {
             f,
             "seed={} topics={} producers={} messages={} batch={} payload={} window={} pause={}ms faults={}ms \
              crash={} freeze={} cut={} kill={} unload={} client={}ms disk={}ms meta={}ms link={}ms quota={:?} file={} \
-             ledger={} checkpoint={} cursors={}",
+             ledger={} checkpoint={} cursors={} stall={} slow={} jump={} read-errors={}% scrambled={}%",
             self.seed,
             self.topics,
             self.producers_per_topic,
@@ -128,6 +144,11 @@ impl fmt::Display for Options {
             self.ledger_entries,
             self.checkpoint_entries,
             self.cursor_log_bytes,
+            self.stalls,
+            self.slow_disks,
+            self.clock_jumps,
+            self.read_errors,
+            self.scrambled,
         )
     }
 }

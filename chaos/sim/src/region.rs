@@ -34,6 +34,10 @@ pub(crate) struct Region {
     pub(crate) meta: MetaState,
     pub(crate) meta_before: VecDeque<MetaState>,
     pub(crate) platter: Platter,
+    /// What the wall clock shows beyond the true time, in milliseconds.
+    wall_offset_ms: i64,
+    /// Until when the disk takes its time.
+    pub(crate) slow_until: Time,
     /// Counts the lives of the process.
     pub(crate) boot: u64,
     pub(crate) process: Option<Process>,
@@ -54,12 +58,6 @@ pub(crate) struct Process {
     pub(crate) conns: BTreeSet<ConnId>,
 }
 
-impl Process {
-    pub(crate) fn now(&self, at: Time) -> Now {
-        Now { mono: Mono(at - self.started), wall_ms: WALL_START_MS + at / MS }
-    }
-}
-
 fn parse_region(index: usize) -> RegionName {
     RegionName::parse(["east", "west"][index]).unwrap_or_else(|error| panic!("Region: its name is valid: {error}"))
 }
@@ -73,11 +71,23 @@ impl Region {
             meta: MetaState::new(),
             meta_before: VecDeque::new(),
             platter: Platter::default(),
+            wall_offset_ms: 0,
+            slow_until: 0,
             boot: 0,
             process: None,
         };
         region.create_records(options, bug);
         region
+    }
+
+    /// The clocks of the process that was started at `started`.
+    pub(crate) fn clocks(&self, started: Time, at: Time) -> Now {
+        let wall_ms = (WALL_START_MS + at / MS).saturating_add_signed(self.wall_offset_ms);
+        Now { mono: Mono(at - started), wall_ms }
+    }
+
+    pub(crate) fn wall_jump(&mut self, by_ms: i64) {
+        self.wall_offset_ms += by_ms;
     }
 
     fn create_records(&mut self, options: &Options, bug: Option<Bug>) {
@@ -136,7 +146,7 @@ impl Region {
         let bookie = Bookie::new(NODE, BookieOptions::standard(), log);
         let admin = AdminApi::new(AdminOptions { owner: ADMIN_OWNER });
         let started = at;
-        let now = Now { mono: Mono(0), wall_ms: WALL_START_MS + at / MS };
+        let now = self.clocks(started, at);
         let mut known = self.known_ledgers();
         if bug == Some(Bug::OrphansByMistake) {
             known.clear();
