@@ -50,6 +50,16 @@ pub struct Options {
     pub read_errors: u64,
     /// Of a hundred frames of links, so many come twice, and so many overtake those before them.
     pub scrambled: u64,
+    /// A topic comes into being while things go wrong.
+    pub late_topic: bool,
+    /// One producer per topic and region publishes for its own region alone.
+    pub local_messages: bool,
+    /// Of a hundred rounds of acknowledging, so many give entries back instead (Shared and Key_Shared).
+    pub nacks: u64,
+    /// Shared consumers acknowledge batches message by message.
+    pub partial_acks: bool,
+    /// Seeks of the subscription that seeks.
+    pub seeks: u64,
 }
 
 impl Options {
@@ -87,6 +97,11 @@ impl Options {
             clock_jumps: some(&mut rng, 40),
             read_errors: *rng.pick(&[0, 0, 5, 40]).unwrap_or(&0),
             scrambled: *rng.pick(&[0, 0, 0, 2, 20]).unwrap_or(&0),
+            late_topic: rng.percent(30),
+            local_messages: rng.percent(25),
+            nacks: *rng.pick(&[0, 10, 40]).unwrap_or(&0),
+            partial_acks: rng.percent(60),
+            seeks: rng.below(4),
         };
         if let Some(quota) = quota {
             options.press(u64::from(quota), &mut rng);
@@ -120,7 +135,8 @@ impl fmt::Display for Options {
             f,
             "seed={} topics={} producers={} messages={} batch={} payload={} window={} pause={}ms faults={}ms \
              crash={} freeze={} cut={} kill={} unload={} client={}ms disk={}ms meta={}ms link={}ms quota={:?} file={} \
-             ledger={} checkpoint={} cursors={} stall={} slow={} jump={} read-errors={}% scrambled={}%",
+             ledger={} checkpoint={} cursors={} stall={} slow={} jump={} read-errors={}% scrambled={}% \
+             late={} local={} nacks={}% partial={} seeks={}",
             self.seed,
             self.topics,
             self.producers_per_topic,
@@ -149,6 +165,11 @@ impl fmt::Display for Options {
             self.clock_jumps,
             self.read_errors,
             self.scrambled,
+            self.late_topic,
+            self.local_messages,
+            self.nacks,
+            self.partial_acks,
+            self.seeks,
         )
     }
 }

@@ -58,8 +58,13 @@ pub(crate) struct Process {
     pub(crate) conns: BTreeSet<ConnId>,
 }
 
+/// What a region is called.
+pub(crate) fn name_of(index: usize) -> &'static str {
+    ["east", "west"][index]
+}
+
 fn parse_region(index: usize) -> RegionName {
-    RegionName::parse(["east", "west"][index]).unwrap_or_else(|error| panic!("Region: its name is valid: {error}"))
+    RegionName::parse(name_of(index)).unwrap_or_else(|error| panic!("Region: its name is valid: {error}"))
 }
 
 impl Region {

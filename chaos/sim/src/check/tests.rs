@@ -12,7 +12,7 @@ fn sub(region: usize, name: &str) -> SubKey {
 fn good() -> History {
     let mut history = History { regions: 2, ..History::default() };
     for region in 0..2 {
-        history.producers.push(ProducerPlan { region, topic: "t".into(), messages: 4 });
+        history.producers.push(ProducerPlan { region, topic: "t".into(), messages: 4, local: false });
         history.subs.push(sub(region, AUDIT));
         history.subs.push(sub(region, "shared"));
     }
@@ -34,7 +34,16 @@ fn good() -> History {
                     let messages = vec![message.clone()];
                     let sub = sub(region, name);
                     let session = region as u64;
-                    history.delivered.push(Delivered { sub, session, position, messages, redelivery: 0, step });
+                    history.delivered.push(Delivered {
+                        sub,
+                        session,
+                        position,
+                        messages,
+                        redelivery: 0,
+                        absent: Vec::new(),
+                        step,
+                        boot: 1,
+                    });
                 }
             }
         }
@@ -134,7 +143,7 @@ fn a_forgotten_acknowledgement_is_found() {
     let mut history = good();
     let position = history.delivered[1].position;
     let key = history.delivered[1].sub.clone();
-    history.answered.push(AckAnswered { sub: key.clone(), positions: vec![position], step: 50 });
+    history.answered.push(AckAnswered { sub: key.clone(), positions: vec![position], parts: vec![], step: 50 });
     assert_eq!(check(&history), []);
     let mut again = history.delivered[1].clone();
     again.step = 60;

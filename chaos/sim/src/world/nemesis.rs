@@ -94,7 +94,10 @@ impl World {
             faults.push(Fault::ClockJump { region: usize::from(rng.percent(50)), by_ms });
         }
         for _ in 0..options.unloads {
-            faults.push(Fault::Unload { region: usize::from(rng.percent(50)), topic: rng.below(options.topics) });
+            faults.push(Fault::Unload {
+                region: usize::from(rng.percent(50)),
+                topic: rng.below(options.topics + u64::from(options.late_topic)),
+            });
         }
         for fault in faults {
             let at = from + rng.below(until - from);
