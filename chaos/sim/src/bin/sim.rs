@@ -94,6 +94,26 @@ fn bugs(seeds_max: u64) -> bool {
     all
 }
 
+/// Ledger seeds; one of them with `--seed`.
+fn ledgers(args: &[String]) -> bool {
+    let seeds = match number(args, "--seed") {
+        Some(seed) => seed..seed + 1,
+        None => {
+            let start = number(args, "--start").unwrap_or(0);
+            start..start + number(args, "--seeds").unwrap_or(1000)
+        }
+    };
+    let mut bad = 0;
+    for seed in seeds.clone() {
+        if let Err(finding) = sim::ledgers::run(seed, None) {
+            bad += 1;
+            say(&format!("ledger seed {seed}: {finding}"));
+        }
+    }
+    say(&format!("{} ledger seeds from {}: {bad} with violations", seeds.end - seeds.start, seeds.start));
+    bad == 0
+}
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let good = match args.first().map(String::as_str) {
@@ -102,6 +122,7 @@ fn main() -> ExitCode {
             run_one(number(&args, "--seed").unwrap_or(0), bug(&args), keep)
         }
         Some("campaign") => campaign(number(&args, "--start").unwrap_or(0), number(&args, "--seeds").unwrap_or(100)),
+        Some("ledger") => ledgers(&args),
         Some("meta") => meta(number(&args, "--seeds").unwrap_or(5)),
         Some("bugs") => bugs(number(&args, "--seeds").unwrap_or(40)),
         _ => {
