@@ -12,6 +12,7 @@ use crate::core::Core;
 use crate::env::SubId;
 use crate::io::BrokerEffect;
 use crate::outbox::{Note, Outbox};
+use crate::topic::call::TopicCall;
 use crate::topic::{Topic, TopicEnv};
 use base::{Effects, EntryData, Mono, Now, Position, RegionId, RegionName, RequestId, earliest};
 use link::{
@@ -176,6 +177,9 @@ impl Topic {
     pub(crate) fn handle_region(&mut self, region: &RegionName, up: RegionState, env: &mut TopicEnv<'_>) {
         if up == RegionState::Down {
             self.links.incoming.remove(region);
+            // Numbers of links begin anew with each process: a question of a dead connection, answered once the topic is
+            // open, would make the questions of the next process look late for ever.
+            self.waiters.retain(|call| !matches!(call, TopicCall::LinkOpen { from, .. } if from == region));
         }
         self.with_sender(region, env, |sender, now, fx| match up {
             RegionState::Up => sender.handle_connected(now, fx),
