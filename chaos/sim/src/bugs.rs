@@ -44,7 +44,6 @@ pub enum Bug {
     Link(link::SeededBug),
 }
 
-/// Mistakes of the shell.
 const SHELL: [Bug; 15] = [
     Bug::AckBeforeSync,
     Bug::ReceiptBeforeDurable,
@@ -76,6 +75,9 @@ const LINK: [link::SeededBug; 8] = [
 ];
 
 impl Bug {
+    /// Mistakes of the shell.
+    pub const SHELL: [Self; 15] = SHELL;
+
     /// Every mistake that whole regions can make.
     pub fn all() -> Vec<Self> {
         let managed = managed::SeededBug::ALL.map(Self::Managed);
