@@ -1,10 +1,11 @@
 //! Bugs that the simulator's own shell can have, to prove that the checkers notice them.
 //!
-//! **What**  Each stands for a mistake that a server could make around the machines or inside of them. Bugs inside of the
-//! machines are seeded and caught by the tests of their own crates: fifteen in `ledger`, seven in `managed`, eight in `link`.
+//! **What**  Each stands for a mistake that a server could make around the machines or inside of them. The bugs that
+//! the crates of the machines can be seeded with are planted from here too: `ledger`'s in the ledger world ([`crate::ledgers`]),
+//! `managed`'s and `link`'s in whole regions.
 
 /// One mistake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
     /// The disk reports appends before they are durable.
     AckBeforeSync,
@@ -30,30 +31,72 @@ pub enum Bug {
     LinkStoresTwice,
     /// The receiver's acknowledgement leaves when the entry arrives.
     LinkAckBeforeDurable,
-    /// Requests to go back are lost.
-    LinkRewindLost,
+    /// A receiver says that it holds one entry more than it does. (That a request to go back is lost is no mistake: the
+    /// sender's stall clock opens the link anew, and the answer to that says where to go on.)
+    LinkOpenedAhead,
     /// A message for a consumer is lost on the way, though the connection stays.
     DeliveryLost,
     /// The publish quota is not kept.
     QuotaIgnored,
+    /// A bug inside of a topic's log.
+    Managed(managed::SeededBug),
+    /// A bug inside of both ends of every link.
+    Link(link::SeededBug),
 }
 
+const SHELL: [Bug; 15] = [
+    Bug::AckBeforeSync,
+    Bug::ReceiptBeforeDurable,
+    Bug::AckAnsweredBeforeDurable,
+    Bug::AckDropped,
+    Bug::ForgottenCursor,
+    Bug::MetadataNotDurable,
+    Bug::OrphansByMistake,
+    Bug::DeduplicationOff,
+    Bug::LinkSkipsEntry,
+    Bug::LinkSwapsEntries,
+    Bug::LinkStoresTwice,
+    Bug::LinkAckBeforeDurable,
+    Bug::LinkOpenedAhead,
+    Bug::DeliveryLost,
+    Bug::QuotaIgnored,
+];
+
+/// Bugs of `link`.
+const LINK: [link::SeededBug; 8] = [
+    link::SeededBug::OffByOneSuccessor,
+    link::SeededBug::WatermarkAsDuplicateAck,
+    link::SeededBug::AckBeforeDurable,
+    link::SeededBug::ForgottenLastForwarded,
+    link::SeededBug::RewindIgnored,
+    link::SeededBug::SkipPassesUnacked,
+    link::SeededBug::IncarnationIgnored,
+    link::SeededBug::CreditIgnored,
+];
+
 impl Bug {
-    pub const ALL: [Self; 15] = [
-        Self::AckBeforeSync,
-        Self::ReceiptBeforeDurable,
-        Self::AckAnsweredBeforeDurable,
-        Self::AckDropped,
-        Self::ForgottenCursor,
-        Self::MetadataNotDurable,
-        Self::OrphansByMistake,
-        Self::DeduplicationOff,
-        Self::LinkSkipsEntry,
-        Self::LinkSwapsEntries,
-        Self::LinkStoresTwice,
-        Self::LinkAckBeforeDurable,
-        Self::LinkRewindLost,
-        Self::DeliveryLost,
-        Self::QuotaIgnored,
-    ];
+    /// Mistakes of the shell.
+    pub const SHELL: [Self; 15] = SHELL;
+
+    /// Every mistake that whole regions can make.
+    pub fn all() -> Vec<Self> {
+        let managed = managed::SeededBug::ALL.map(Self::Managed);
+        SHELL.into_iter().chain(managed).chain(LINK.map(Self::Link)).collect()
+    }
+
+    /// What a topic's log is seeded with.
+    pub(crate) fn managed(self) -> managed::Seeded {
+        match self {
+            Self::Managed(bug) => managed::Seeded::with(bug),
+            _ => managed::Seeded::NONE,
+        }
+    }
+
+    /// What links are seeded with.
+    pub(crate) fn link(self) -> Option<link::SeededBug> {
+        match self {
+            Self::Link(bug) => Some(bug),
+            _ => None,
+        }
+    }
 }

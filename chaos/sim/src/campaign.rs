@@ -53,11 +53,48 @@ pub fn same_twice(seed: u64) -> Result<u64, String> {
     Err(format!("seed {seed}, line {at}:\n  {:?}\n  {:?}", first.lines.get(at), second.lines.get(at)))
 }
 
-/// How many seeds, from `start`, it takes to catch a bug; `None` within `seeds_max`.
-pub fn seeds_to_catch(bug: Bug, start: u64, seeds_max: u64) -> Option<u64> {
-    (0..seeds_max)
-        .find(|offset| !run(start + offset, Some(bug), Keep::Hash).violations.is_empty())
-        .map(|offset| offset + 1)
+/// Runs `one` for every seed on `jobs` threads and hands the results to `each` in the order of seeds.
+pub fn in_order<T: Send>(
+    seeds: std::ops::Range<u64>,
+    jobs: usize,
+    one: impl Fn(u64) -> T + Sync,
+    mut each: impl FnMut(u64, T),
+) {
+    let next = std::sync::atomic::AtomicU64::new(seeds.start);
+    let (send, receive) = std::sync::mpsc::sync_channel(2 * jobs.max(1));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            let (send, one, next) = (send.clone(), &one, &next);
+            scope.spawn(move || {
+                loop {
+                    let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if seed >= seeds.end || send.send((seed, one(seed))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(send);
+        let (mut expected, mut early) = (seeds.start, std::collections::BTreeMap::new());
+        for (seed, result) in receive {
+            early.insert(seed, result);
+            while let Some(result) = early.remove(&expected) {
+                each(expected, result);
+                expected += 1;
+            }
+        }
+    });
+}
+
+/// How many seeds, from `start`, it takes until one is caught; `None` within `seeds_max`.
+pub fn seeds_to_catch(start: u64, seeds_max: u64, caught: impl Fn(u64) -> bool) -> Option<u64> {
+    (0..seeds_max).find(|offset| caught(start + offset)).map(|offset| offset + 1)
+}
+
+/// Whether a seed catches a mistake of whole regions; a machine that asserts is caught too.
+pub fn catches(seed: u64, bug: Bug) -> bool {
+    let run = || !run(seed, Some(bug), Keep::Hash).violations.is_empty();
+    std::panic::catch_unwind(run).unwrap_or(true)
 }
 
 /// The middle of several numbers of seeds; `None` when the bug was missed too often to say.

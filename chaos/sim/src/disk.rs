@@ -134,6 +134,12 @@ impl SimDisk {
         Some(DiskEvent::Read { id: *id, outcome })
     }
 
+    /// A read that the medium does not answer.
+    pub fn fail_read(op: &DiskOp) -> Option<DiskEvent> {
+        let DiskOp::Read { id, .. } = op else { return None };
+        Some(DiskEvent::Read { id: *id, outcome: Err(DiskReadError::Unreadable) })
+    }
+
     /// The process dies (I2).
     pub fn crash(mut self, rng: &mut Rng) -> Platter {
         if let Some(plan) = self.writing.take() {

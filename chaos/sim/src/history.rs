@@ -29,6 +29,20 @@ pub struct ProducerPlan {
     pub topic: String,
     /// Messages in all.
     pub messages: u64,
+    /// Its messages stay in its region.
+    pub local: bool,
+}
+
+impl ProducerPlan {
+    /// Whether its messages belong into this topic of this region.
+    pub fn reaches(&self, region: usize, topic: &str) -> bool {
+        self.topic == topic && (self.region == region || !self.local)
+    }
+}
+
+/// The key of the entry that begins with this message.
+pub fn key_of(first: &Message) -> u64 {
+    (first.producer as u64 + first.number) % 6
 }
 
 /// A message number was handed to a connection for the first time.
@@ -60,8 +74,48 @@ pub struct Delivered {
     pub position: Position,
     pub messages: Vec<Message>,
     pub redelivery: u32,
+    /// Messages of the batch that are acknowledged already.
+    pub absent: Vec<u32>,
     /// When it left the server.
     pub step: u64,
+    /// Which life of the server sent it.
+    pub boot: u64,
+}
+
+impl Delivered {
+    /// Which client got it.
+    pub fn client(&self) -> u64 {
+        self.session >> 32
+    }
+}
+
+/// A client let an entry go: it sent an acknowledgement or gave it back.
+#[derive(Clone, Debug)]
+pub struct Released {
+    pub client: u64,
+    pub position: Position,
+    /// When the client said so.
+    pub step: u64,
+}
+
+/// A client holds nothing any more: its connection ended, or the server closed its consumer.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    pub client: u64,
+    /// The subscription whose consumers the server closed.
+    pub closed: Option<SubKey>,
+    pub step: u64,
+}
+
+/// A subscription was asked to go back.
+#[derive(Clone, Debug)]
+pub struct Seek {
+    pub sub: SubKey,
+    pub to: Position,
+    /// The oldest entry that was not acknowledged, or the newest one seen: it cannot be trimmed.
+    pub kept: Position,
+    /// When the answer left the server; `None`: there was none, and nobody knows.
+    pub step: Option<u64>,
 }
 
 /// Acknowledgements that were answered.
@@ -69,6 +123,8 @@ pub struct Delivered {
 pub struct AckAnswered {
     pub sub: SubKey,
     pub positions: Vec<Position>,
+    /// Single messages of batches.
+    pub parts: Vec<(Position, u32)>,
     /// When the answer left the server.
     pub step: u64,
 }
@@ -84,11 +140,20 @@ pub struct History {
     pub acked: Vec<Acked>,
     pub delivered: Vec<Delivered>,
     pub answered: Vec<AckAnswered>,
+    pub released: Vec<Released>,
+    pub ended: Vec<Ended>,
+    pub seeks: Vec<Seek>,
     /// Messages per second that the producers of one region may publish together.
     pub quota: Option<u32>,
+    /// Longest time between a publish's admission and its answer.
+    pub answer_delay: Time,
+    /// Messages of one charge.
+    pub charge_max: u64,
     /// The run came to its end: everything was delivered and acknowledged in time.
     pub unfinished: Option<String>,
 }
 
+/// The name of the subscription that seeks.
+pub const SEEKER: &str = "seeker";
 /// The name of the subscription that stands for the content of a topic.
 pub const AUDIT: &str = "audit";

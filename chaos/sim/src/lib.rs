@@ -12,6 +12,7 @@ pub mod check;
 pub mod client;
 pub mod disk;
 pub mod history;
+pub mod ledgers;
 mod net;
 pub mod options;
 pub mod queue;

@@ -1,7 +1,8 @@
 //! The connection between the two regions.
 //!
 //! **What**  One connection at a time. While it lives, frames of one group keep their order and may be late. A cut swallows
-//! frames without a word; each side notices by itself, later. A new connection is made only after both sides noticed.
+//! frames without a word; each side notices by itself, later. A new connection is made only after both sides noticed. While
+//! one direction stalls its frames wait; the connection dies when that takes too long.
 //!
 //! **Invariants**
 //! - I1  a frame arrives only in the connection in which it was sent, and after the receiving side was told that it is up.
@@ -22,6 +23,8 @@ pub(crate) struct Net {
     pub(crate) up: [bool; 2],
     /// When each side is told, for I1.
     up_at: [Time; 2],
+    /// Side that sends → until when nothing of it gets through.
+    stalled_until: [Time; 2],
     /// Side that sends and group → when its last frame arrives.
     free_at: BTreeMap<(usize, u64), Time>,
 }
@@ -41,14 +44,23 @@ impl Net {
         self.conn
     }
 
+    /// Nothing that `side` sends gets through for a while.
+    pub(crate) fn stall(&mut self, side: usize, until: Time) {
+        self.stalled_until[side] = self.stalled_until[side].max(until);
+    }
+
     /// When a frame arrives that `side` sends now with this delay; `None` when it is lost.
     pub(crate) fn send(&mut self, side: usize, group: u64, now: Time, delay: Time) -> Option<Time> {
-        if !self.up[side] || !self.alive {
-            return None;
-        }
+        let earliest = self.send_unordered(side, now, delay)?;
         let free = self.free_at.entry((side, group)).or_default();
-        *free = (now + delay).max(*free).max(self.up_at[1 - side]);
+        *free = earliest.max(*free);
         Some(*free)
+    }
+
+    /// The same for a frame that waits for none of its group.
+    pub(crate) fn send_unordered(&self, side: usize, now: Time, delay: Time) -> Option<Time> {
+        let passes = self.up[side] && self.alive;
+        passes.then(|| (now.max(self.stalled_until[side]) + delay).max(self.up_at[1 - side]))
     }
 
     /// Whether a frame of this connection arrives at `side`.

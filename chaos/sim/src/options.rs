@@ -35,15 +35,40 @@ pub struct Options {
     pub quota: Option<u32>,
     /// Bytes of one log file.
     pub file_bytes: u64,
+    /// Entries after which a topic's ledger rolls over, and after which what is derived from the log is saved.
+    pub ledger_entries: u64,
+    pub checkpoint_entries: u64,
+    /// Bytes after which a topic's cursor ledger rolls over.
+    pub cursor_log_bytes: u64,
+    /// Times that one direction between the regions stands still while the other does not.
+    pub stalls: u64,
+    /// Times that a disk is slow for seconds.
+    pub slow_disks: u64,
+    /// Times that a wall clock jumps.
+    pub clock_jumps: u64,
+    /// Of a hundred disk reads during the faults, so many fail.
+    pub read_errors: u64,
+    /// Of a hundred frames of links, so many come twice, and so many overtake those before them.
+    pub scrambled: u64,
+    /// A topic comes into being while things go wrong.
+    pub late_topic: bool,
+    /// One producer per topic and region publishes for its own region alone.
+    pub local_messages: bool,
+    /// Of a hundred rounds of acknowledging, so many give entries back instead (Shared and Key_Shared).
+    pub nacks: u64,
+    /// Shared consumers acknowledge batches message by message.
+    pub partial_acks: bool,
+    /// Seeks of the subscription that seeks.
+    pub seeks: u64,
 }
 
 impl Options {
     /// The options of a seed.
     pub fn of_seed(seed: u64) -> Self {
         let mut rng = Rng::new(seed).fork("options");
-        let quota = rng.percent(25).then(|| u32::try_from(rng.range(20, 60)).unwrap_or(20));
+        let quota = rng.percent(25).then(|| u32::try_from(rng.range(5, 30)).unwrap_or(5));
         let some = |rng: &mut Rng, chance: u64| if rng.percent(chance) { rng.range(1, 4) } else { 0 };
-        Self {
+        let mut options = Self {
             seed,
             topics: rng.range(1, 2),
             producers_per_topic: rng.range(1, 2),
@@ -64,7 +89,42 @@ impl Options {
             link_delay: rng.range(1, 150) * MS,
             quota,
             file_bytes: *rng.pick(&[64 << 10, 256 << 10, 1 << 20]).unwrap_or(&(64 << 10)),
+            ledger_entries: *rng.pick(&[5, 20, 60, 1000]).unwrap_or(&20),
+            checkpoint_entries: *rng.pick(&[5, 25, 100]).unwrap_or(&25),
+            cursor_log_bytes: *rng.pick(&[500, 2000, 20_000]).unwrap_or(&2000),
+            stalls: some(&mut rng, 40),
+            slow_disks: some(&mut rng, 30),
+            clock_jumps: some(&mut rng, 40),
+            read_errors: *rng.pick(&[0, 0, 5, 40]).unwrap_or(&0),
+            scrambled: *rng.pick(&[0, 0, 0, 2, 20]).unwrap_or(&0),
+            late_topic: rng.percent(30),
+            local_messages: rng.percent(25),
+            nacks: *rng.pick(&[0, 10, 40]).unwrap_or(&0),
+            partial_acks: rng.percent(60),
+            seeks: rng.below(4),
+        };
+        if let Some(quota) = quota {
+            options.press(u64::from(quota), &mut rng);
         }
+        options
+    }
+
+    /// Messages that may pass on top of the quota: one charge; after a freeze the one that each connection was holding, because
+    /// all their turns came meanwhile.
+    pub(crate) fn charge_max(&self) -> u64 {
+        let held = if self.freezes > 0 { self.topics * self.producers_per_topic } else { 0 };
+        (1 + held) * self.batch_max
+    }
+
+    /// Lets the producers of a region offer much more than the quota, for longer than a quota is measured. The checker sees
+    /// answers, not admissions: the log must not hold answers back, so ledgers are not rolled in these seeds.
+    fn press(&mut self, quota: u64, rng: &mut Rng) {
+        let producers = self.topics * self.producers_per_topic;
+        self.messages = (quota * rng.range(13, 18)).div_ceil(producers);
+        self.pause_max = rng.range(1, 20) * MS;
+        self.window = self.window.max(4);
+        self.ledger_entries = 50_000;
+        self.slow_disks = 0;
     }
 }
 
@@ -74,7 +134,9 @@ impl fmt::Display for Options {
         write!(
             f,
             "seed={} topics={} producers={} messages={} batch={} payload={} window={} pause={}ms faults={}ms \
-             crash={} freeze={} cut={} kill={} unload={} client={}ms disk={}ms meta={}ms link={}ms quota={:?} file={}",
+             crash={} freeze={} cut={} kill={} unload={} client={}ms disk={}ms meta={}ms link={}ms quota={:?} file={} \
+             ledger={} checkpoint={} cursors={} stall={} slow={} jump={} read-errors={}% scrambled={}% \
+             late={} local={} nacks={}% partial={} seeks={}",
             self.seed,
             self.topics,
             self.producers_per_topic,
@@ -95,6 +157,19 @@ impl fmt::Display for Options {
             ms(self.link_delay),
             self.quota,
             self.file_bytes,
+            self.ledger_entries,
+            self.checkpoint_entries,
+            self.cursor_log_bytes,
+            self.stalls,
+            self.slow_disks,
+            self.clock_jumps,
+            self.read_errors,
+            self.scrambled,
+            self.late_topic,
+            self.local_messages,
+            self.nacks,
+            self.partial_acks,
+            self.seeks,
         )
     }
 }

@@ -9,7 +9,7 @@ use base::{LedgerId, Mono, NamespaceName, NodeId, Now, RegionId, RegionName, Rng
 use bookie::layout::LayoutOptions;
 use bookie::{Bookie, BookieOptions};
 use broker::io::ConnId;
-use broker::{Broker, BrokerOptions, Core};
+use broker::{Broker, BrokerOptions, Core, Rehearsal};
 use bytes::Bytes;
 use meta_api::{MetaEvent, MetaRequest, MetaState, Write};
 use node::{ADMIN_OWNER, Input, Node, Output};
@@ -34,6 +34,10 @@ pub(crate) struct Region {
     pub(crate) meta: MetaState,
     pub(crate) meta_before: VecDeque<MetaState>,
     pub(crate) platter: Platter,
+    /// What the wall clock shows beyond the true time, in milliseconds.
+    wall_offset_ms: i64,
+    /// Until when the disk takes its time.
+    pub(crate) slow_until: Time,
     /// Counts the lives of the process.
     pub(crate) boot: u64,
     pub(crate) process: Option<Process>,
@@ -54,14 +58,13 @@ pub(crate) struct Process {
     pub(crate) conns: BTreeSet<ConnId>,
 }
 
-impl Process {
-    pub(crate) fn now(&self, at: Time) -> Now {
-        Now { mono: Mono(at - self.started), wall_ms: WALL_START_MS + at / MS }
-    }
+/// What a region is called.
+pub(crate) fn name_of(index: usize) -> &'static str {
+    ["east", "west"][index]
 }
 
 fn parse_region(index: usize) -> RegionName {
-    RegionName::parse(["east", "west"][index]).unwrap_or_else(|error| panic!("Region: its name is valid: {error}"))
+    RegionName::parse(name_of(index)).unwrap_or_else(|error| panic!("Region: its name is valid: {error}"))
 }
 
 impl Region {
@@ -73,11 +76,23 @@ impl Region {
             meta: MetaState::new(),
             meta_before: VecDeque::new(),
             platter: Platter::default(),
+            wall_offset_ms: 0,
+            slow_until: 0,
             boot: 0,
             process: None,
         };
         region.create_records(options, bug);
         region
+    }
+
+    /// The clocks of the process that was started at `started`.
+    pub(crate) fn clocks(&self, started: Time, at: Time) -> Now {
+        let wall_ms = (WALL_START_MS + at / MS).saturating_add_signed(self.wall_offset_ms);
+        Now { mono: Mono(at - started), wall_ms }
+    }
+
+    pub(crate) fn wall_jump(&mut self, by_ms: i64) {
+        self.wall_offset_ms += by_ms;
     }
 
     fn create_records(&mut self, options: &Options, bug: Option<Bug>) {
@@ -127,7 +142,7 @@ impl Region {
         let (disk, log) =
             SimDisk::open(std::mem::take(&mut self.platter), layout, bug).map_err(|error| error.to_string())?;
         let core = Core::new(
-            self.broker_options(),
+            self.broker_options(options, bug),
             BrokerDefaults::standalone(),
             auth::Authenticator::Off,
             tenancy::Authorization::Off,
@@ -136,7 +151,7 @@ impl Region {
         let bookie = Bookie::new(NODE, BookieOptions::standard(), log);
         let admin = AdminApi::new(AdminOptions { owner: ADMIN_OWNER });
         let started = at;
-        let now = Now { mono: Mono(0), wall_ms: WALL_START_MS + at / MS };
+        let now = self.clocks(started, at);
         let mut known = self.known_ledgers();
         if bug == Some(Bug::OrphansByMistake) {
             known.clear();
@@ -159,7 +174,7 @@ impl Region {
         Ok(out)
     }
 
-    fn broker_options(&self) -> BrokerOptions {
+    fn broker_options(&self, options: &Options, bug: Option<Bug>) -> BrokerOptions {
         BrokerOptions {
             node: NODE,
             region_name: self.name.clone(),
@@ -174,6 +189,13 @@ impl Region {
             topic_cache_bytes: 64 << 10,
             cache_bytes_max: 128 << 10,
             connections_max: 1000,
+            rehearsal: Some(Rehearsal {
+                ledger_entries_max: options.ledger_entries,
+                cursor_log_bytes_max: options.cursor_log_bytes,
+                checkpoint_entries: options.checkpoint_entries,
+                managed: bug.map_or(managed::Seeded::NONE, Bug::managed),
+                link: bug.and_then(Bug::link),
+            }),
         }
     }
 

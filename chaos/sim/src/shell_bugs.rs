@@ -43,8 +43,7 @@ impl Mistakes {
     /// The frames that leave instead of `frame`.
     pub(crate) fn outgoing(&mut self, frame: RegionFrame) -> Vec<RegionFrame> {
         let RegionFrame::Entry { link, previous, position, data } = frame else {
-            let lost = self.is(Bug::LinkRewindLost) && matches!(frame, RegionFrame::Rewind { .. });
-            return if lost { Vec::new() } else { vec![frame] };
+            return vec![self.ahead(frame)];
         };
         if self.strikes(Bug::LinkSkipsEntry) {
             self.hidden.entry(link).or_insert(previous);
@@ -62,6 +61,16 @@ impl Mistakes {
             return vec![entry, RegionFrame::Entry { link, previous: position, position: again, data }];
         }
         vec![entry]
+    }
+
+    /// [`Bug::LinkOpenedAhead`].
+    fn ahead(&self, mut frame: RegionFrame) -> RegionFrame {
+        if let RegionFrame::Opened { watermark: Some(watermark), .. } = &mut frame
+            && self.is(Bug::LinkOpenedAhead)
+        {
+            watermark.entry = watermark.entry.next();
+        }
+        frame
     }
 
     /// What a receiver that does not wait for its disk answers at once.

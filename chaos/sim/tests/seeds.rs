@@ -1,6 +1,7 @@
-//! Seeds of every kind, pinned seeds, the comparison of two runs.
+//! Seeds of every kind, pinned seeds, the comparison of two runs, and that each seeded bug is caught.
 
-use sim::campaign::{run, same_twice};
+use sim::bugs::Bug;
+use sim::campaign::{catches, run, same_twice, seeds_to_catch};
 use sim::trace::Keep;
 
 fn holds(seed: u64) {
@@ -10,8 +11,8 @@ fn holds(seed: u64) {
 }
 
 #[test]
-fn a_hundred_seeds_hold_all_promises() {
-    (0..100).for_each(holds);
+fn forty_seeds_hold_all_promises() {
+    (0..40).for_each(holds);
 }
 
 #[test]
@@ -22,9 +23,36 @@ fn pinned_seeds_hold_all_promises() {
 
 #[test]
 fn the_same_seed_leaves_the_same_trace() {
-    for seed in 0..5 {
+    for seed in 0..3 {
         if let Err(difference) = same_twice(seed) {
             panic!("{difference}");
         }
+    }
+}
+
+#[test]
+fn a_thousand_ledger_seeds_hold_all_promises() {
+    for seed in 0..1000 {
+        if let Err(finding) = sim::ledgers::run(seed, None) {
+            panic!("ledger seed {seed}: {finding}\ncargo run -p sim -- ledger --seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn each_mistake_of_a_shell_is_caught() {
+    // What takes more seeds than a test has time for is in the table of `sim bugs`.
+    let rare = [Bug::LinkAckBeforeDurable];
+    for bug in Bug::SHELL.into_iter().filter(|bug| !rare.contains(bug)) {
+        let caught = seeds_to_catch(0, 30, |seed| catches(seed, bug));
+        assert!(caught.is_some(), "{bug:?} was not caught in 30 seeds");
+    }
+}
+
+#[test]
+fn each_bug_of_a_ledger_is_caught() {
+    for bug in ledger::SeededBug::ALL {
+        let caught = seeds_to_catch(0, 2000, |seed| sim::ledgers::run(seed, Some(bug)).is_err());
+        assert!(caught.is_some(), "{bug:?} was not caught in 2000 ledger seeds");
     }
 }

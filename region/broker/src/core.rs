@@ -34,6 +34,24 @@ pub struct BrokerOptions {
     pub cache_bytes_max: u64,
     /// Connections at once.
     pub connections_max: u64,
+    /// `None` outside simulations.
+    pub rehearsal: Option<Rehearsal>,
+}
+
+/// What a simulation makes smaller or wrong in every topic, so that what is rare in production happens all the time.
+#[derive(Clone, Copy, Debug)]
+pub struct Rehearsal {
+    /// Entries after which a ledger rolls over.
+    pub ledger_entries_max: u64,
+    /// Bytes beyond which the cursor ledger is replaced by a snapshot.
+    pub cursor_log_bytes_max: u64,
+    /// Entries after which the state derived from the log is saved.
+    pub checkpoint_entries: u64,
+    /// A known bug of the log's machines …
+    pub managed: managed::Seeded,
+    /// … or of links.
+    #[cfg(feature = "seeded-bugs")]
+    pub link: Option<link::SeededBug>,
 }
 
 /// Settings and the metadata view.

@@ -26,5 +26,5 @@ mod usage;
 mod watch;
 
 pub use broker::Broker;
-pub use core::{BrokerOptions, Core};
+pub use core::{BrokerOptions, Core, Rehearsal};
 pub use ingress::PENDING_BYTES_CONN_MAX;

@@ -301,6 +301,7 @@ fn broker_options(config: &ServerConfig, urls: &Urls, number: RegionId) -> Broke
         topic_cache_bytes: 16 << 20,
         cache_bytes_max: 128 << 20,
         connections_max: 50_000,
+        rehearsal: None,
     }
 }
 

@@ -1,15 +1,16 @@
 //! The simulator's command line.
 //!
-//! `sim run --seed N [--trace] [--bug B]`, `sim campaign --seeds N [--start S]`, `sim meta --seeds N`, `sim bugs [--seeds N]`
+//! `sim run --seed N [--trace] [--bug B]`, `sim campaign --seeds N [--start S] [--jobs J]`,
+//! `sim ledger --seeds N [--start S]`, `sim meta --seeds N`, `sim bugs [--seeds N]`
 
 use sim::bugs::Bug;
-use sim::campaign::{Verdict, median, run, same_twice, seeds_to_catch};
+use sim::campaign::{Verdict, catches, in_order, median, run, same_twice, seeds_to_catch};
 use sim::options::Options;
 use sim::trace::Keep;
 use std::io::Write;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: sim run --seed N [--trace] [--bug B] | sim campaign --seeds N [--start S] | sim meta --seeds N | sim bugs [--seeds N]";
+const USAGE: &str = "usage: sim run --seed N [--trace] [--bug B] | sim campaign --seeds N [--start S] [--jobs J] | sim ledger --seeds N [--start S] | sim meta --seeds N | sim bugs [--seeds N]";
 
 fn say(text: &str) {
     // Nobody reads any more: then nobody misses it.
@@ -31,11 +32,11 @@ fn report(verdict: &Verdict) -> bool {
     verdict.violations.is_empty()
 }
 
-/// The bug that `--bug` names as [`Bug::ALL`] prints it.
+/// The bug that `--bug` names as [`Bug::all`] prints it.
 fn bug(args: &[String]) -> Option<Bug> {
     let at = args.iter().position(|arg| arg == "--bug")?;
     let name = args.get(at + 1)?;
-    Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == *name)
+    Bug::all().into_iter().find(|bug| format!("{bug:?}") == *name)
 }
 
 fn run_one(seed: u64, bug: Option<Bug>, keep: Keep) -> bool {
@@ -55,18 +56,27 @@ fn run_one(seed: u64, bug: Option<Bug>, keep: Keep) -> bool {
     report(&verdict)
 }
 
-fn campaign(start: u64, seeds: u64) -> bool {
+/// Regions first, then as many ledgers.
+fn campaign(args: &[String]) -> bool {
+    let start = number(args, "--start").unwrap_or(0);
+    let seeds = number(args, "--seeds").unwrap_or(100);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = number(args, "--jobs").and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or(cores);
     let mut bad = 0;
-    for seed in start..start + seeds {
-        let verdict = run(seed, None, Keep::Hash);
-        if !verdict.violations.is_empty() {
-            bad += 1;
-            say(&verdict.options.to_string());
-            report(&verdict);
-        }
-    }
+    in_order(
+        start..start + seeds,
+        jobs,
+        |seed| run(seed, None, Keep::Hash),
+        |_, verdict| {
+            if !verdict.violations.is_empty() {
+                bad += 1;
+                say(&verdict.options.to_string());
+                report(&verdict);
+            }
+        },
+    );
     say(&format!("{seeds} seeds from {start}: {bad} with violations"));
-    bad == 0
+    ledgers(start..start + seeds, jobs) && bad == 0
 }
 
 fn meta(seeds: u64) -> bool {
@@ -83,15 +93,43 @@ fn meta(seeds: u64) -> bool {
 }
 
 fn bugs(seeds_max: u64) -> bool {
+    // Assertions of machines count as caught; nobody wants to read them.
+    std::panic::set_hook(Box::new(|_| ()));
+    say(&format!("{:<36} {:>6}   three series", "bug", "median"));
     let mut all = true;
-    for bug in Bug::ALL {
-        let counts: Vec<Option<u64>> = (0..3).map(|series| seeds_to_catch(bug, 1000 * series, seeds_max)).collect();
-        let text =
-            median(counts.clone()).map_or_else(|| "not caught".to_owned(), |count| format!("median {count} seeds"));
+    let mut row = |name: String, caught: &dyn Fn(u64) -> bool| {
+        let counts: Vec<Option<u64>> =
+            (0..3).map(|series| seeds_to_catch(10_000 * series, seeds_max, caught)).collect();
+        let text = median(counts.clone()).map_or_else(|| "-".to_owned(), |count| count.to_string());
         all &= counts.iter().any(Option::is_some);
-        say(&format!("{bug:?}: {text} {counts:?}"));
+        let counts: Vec<String> =
+            counts.iter().map(|count| count.map_or_else(|| "-".to_owned(), |count| count.to_string())).collect();
+        say(&format!("{name:<36} {text:>6}   {}", counts.join(" ")));
+    };
+    for bug in Bug::all() {
+        row(format!("{bug:?}"), &|seed| catches(seed, bug));
+    }
+    for bug in ledger::SeededBug::ALL {
+        row(format!("Ledger({bug:?})"), &|seed| sim::ledgers::run(seed, Some(bug)).is_err());
     }
     all
+}
+
+fn ledgers(seeds: std::ops::Range<u64>, jobs: usize) -> bool {
+    let (count, start, mut bad) = (seeds.end - seeds.start, seeds.start, 0);
+    in_order(
+        seeds,
+        jobs,
+        |seed| sim::ledgers::run(seed, None),
+        |seed, outcome| {
+            if let Err(finding) = outcome {
+                bad += 1;
+                say(&format!("ledger seed {seed}: {finding}"));
+            }
+        },
+    );
+    say(&format!("{count} ledger seeds from {start}: {bad} with violations"));
+    bad == 0
 }
 
 fn main() -> ExitCode {
@@ -101,7 +139,12 @@ fn main() -> ExitCode {
             let keep = if args.iter().any(|arg| arg == "--trace") { Keep::Lines } else { Keep::Hash };
             run_one(number(&args, "--seed").unwrap_or(0), bug(&args), keep)
         }
-        Some("campaign") => campaign(number(&args, "--start").unwrap_or(0), number(&args, "--seeds").unwrap_or(100)),
+        Some("campaign") => campaign(&args),
+        Some("ledger") => {
+            let start = number(&args, "--seed").or(number(&args, "--start")).unwrap_or(0);
+            let seeds = if number(&args, "--seed").is_some() { 1 } else { number(&args, "--seeds").unwrap_or(1000) };
+            ledgers(start..start + seeds, 1)
+        }
         Some("meta") => meta(number(&args, "--seeds").unwrap_or(5)),
         Some("bugs") => bugs(number(&args, "--seeds").unwrap_or(40)),
         _ => {

@@ -35,7 +35,8 @@ pub(super) fn check_logs(history: &History, found: &mut Vec<Violation>) {
         let mut last: BTreeMap<usize, u64> = BTreeMap::new();
         for (position, messages) in &log {
             for message in messages {
-                if !sent.contains(message) || history.producers[message.producer].topic != sub.topic {
+                let plan = history.producers.get(message.producer);
+                if !sent.contains(message) || !plan.is_some_and(|plan| plan.reaches(sub.region, &sub.topic)) {
                     found.push(Violation::new(Kind::Phantom, format!("{sub:?} {position}: {message:?}")));
                 }
                 if let Some(other) = places.insert(message, *position) {
@@ -59,7 +60,7 @@ pub(super) fn check_logs(history: &History, found: &mut Vec<Violation>) {
 fn check_receipts(history: &History, sub: &SubKey, places: &BTreeMap<&Message, Position>, found: &mut Vec<Violation>) {
     for acked in &history.acked {
         let plan = &history.producers[acked.producer];
-        if plan.topic != sub.topic {
+        if !plan.reaches(sub.region, &sub.topic) {
             continue;
         }
         for number in acked.first..=acked.last {
@@ -90,7 +91,10 @@ pub(super) fn check_regions(history: &History, found: &mut Vec<Violation>) {
                 .filter(|sub| sub.topic == *topic)
                 .map(|sub| {
                     let log = log_of(history, sub, &mut ignored);
-                    let of_origin = |message: &Message| history.producers[message.producer].region == origin;
+                    let of_origin = |message: &Message| {
+                        let plan = &history.producers[message.producer];
+                        plan.region == origin && !plan.local
+                    };
                     (sub.region, log.into_values().flatten().filter(of_origin).collect())
                 })
                 .collect();
@@ -123,7 +127,8 @@ pub(super) fn check_subscriptions(history: &History, found: &mut Vec<Violation>)
     for sub in history.subs.iter().filter(|sub| sub.name != AUDIT) {
         let got: BTreeSet<&Message> =
             history.delivered.iter().filter(|d| d.sub == *sub).flat_map(|d| &d.messages).collect();
-        for acked in history.acked.iter().filter(|acked| history.producers[acked.producer].topic == sub.topic) {
+        let reaches = |producer: usize| history.producers[producer].reaches(sub.region, &sub.topic);
+        for acked in history.acked.iter().filter(|acked| reaches(acked.producer)) {
             for number in acked.first..=acked.last {
                 let message = Message { producer: acked.producer, number };
                 if !got.contains(&message) {

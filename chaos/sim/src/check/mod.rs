@@ -4,6 +4,7 @@
 
 mod acks;
 mod copies;
+mod holders;
 mod quota;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,10 @@ pub enum Kind {
     DeliveryOrder,
     /// An answered acknowledgement was forgotten.
     AckForgotten,
+    /// A seek did not bring everything again.
+    Seek,
+    /// Two consumers of a subscription had the same, or keys were out of order.
+    Sharing,
     /// More was published than the quota allows.
     Quota,
     /// The world did not come to rest in time.
@@ -63,12 +68,14 @@ const PER_CHECK_MAX: usize = 5;
 /// All findings.
 pub fn check(history: &History) -> Vec<Violation> {
     let mut found = Vec::new();
-    let checks: [fn(&History, &mut Vec<Violation>); 6] = [
+    let checks: [fn(&History, &mut Vec<Violation>); 8] = [
         copies::check_logs,
         copies::check_regions,
         copies::check_subscriptions,
         acks::check_answered,
         acks::check_delivery_order,
+        acks::check_seeks,
+        holders::check_holders,
         quota::check_quota,
     ];
     for check in checks {

@@ -2,13 +2,14 @@
 
 use super::{Kind, Violation};
 use crate::history::History;
-use crate::queue::{SECOND, Time};
+use crate::queue::{MS, SECOND, Time};
 use std::collections::BTreeMap;
 
 /// The span over which a quota is measured.
 const SPAN: Time = 10 * SECOND;
 
-/// Within one life of a server, no ten seconds see more than the quota, two percent, and what was under way before.
+/// Within one life of a server, no ten seconds see more than the quota, two percent, and what the limiter allows on top: one
+/// charge, and what was admitted before and answered late.
 pub(super) fn check_quota(history: &History, found: &mut Vec<Violation>) {
     let Some(rate) = history.quota else { return };
     let mut lives: BTreeMap<(usize, u64), Vec<(Time, u64)>> = BTreeMap::new();
@@ -17,8 +18,8 @@ pub(super) fn check_quota(history: &History, found: &mut Vec<Violation>) {
         lives.entry((region, acked.boot)).or_default().push((acked.at, acked.last - acked.first + 1));
     }
     let span_s = SPAN / SECOND;
-    // Answers may bunch up behind one slow sync or a pause of the whole server: so much may be late by up to a second.
-    let allowed = u64::from(rate) * span_s * 102 / 100 + u64::from(rate) + 8;
+    let late = (u64::from(rate) * history.answer_delay).div_ceil(SECOND);
+    let allowed = u64::from(rate) * span_s * 102 / 100 + history.charge_max + late;
     for ((region, boot), mut times) in lives {
         times.sort_unstable();
         let (mut from, mut sum) = (0, 0);
@@ -29,8 +30,10 @@ pub(super) fn check_quota(history: &History, found: &mut Vec<Violation>) {
                 from += 1;
             }
             if sum > allowed {
-                let text =
-                    format!("region {region} boot {boot}: {sum} messages within {span_s} s at {rate} messages/s");
+                let since = times[from].0 / MS;
+                let text = format!(
+                    "region {region} boot {boot}: {sum} messages within {span_s} s from {since} ms at {rate}/s, {allowed} allowed"
+                );
                 found.push(Violation::new(Kind::Quota, text));
                 break;
             }

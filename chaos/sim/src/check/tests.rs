@@ -12,7 +12,7 @@ fn sub(region: usize, name: &str) -> SubKey {
 fn good() -> History {
     let mut history = History { regions: 2, ..History::default() };
     for region in 0..2 {
-        history.producers.push(ProducerPlan { region, topic: "t".into(), messages: 4 });
+        history.producers.push(ProducerPlan { region, topic: "t".into(), messages: 4, local: false });
         history.subs.push(sub(region, AUDIT));
         history.subs.push(sub(region, "shared"));
     }
@@ -34,7 +34,16 @@ fn good() -> History {
                     let messages = vec![message.clone()];
                     let sub = sub(region, name);
                     let session = region as u64;
-                    history.delivered.push(Delivered { sub, session, position, messages, redelivery: 0, step });
+                    history.delivered.push(Delivered {
+                        sub,
+                        session,
+                        position,
+                        messages,
+                        redelivery: 0,
+                        absent: Vec::new(),
+                        step,
+                        boot: 1,
+                    });
                 }
             }
         }
@@ -134,7 +143,7 @@ fn a_forgotten_acknowledgement_is_found() {
     let mut history = good();
     let position = history.delivered[1].position;
     let key = history.delivered[1].sub.clone();
-    history.answered.push(AckAnswered { sub: key.clone(), positions: vec![position], step: 50 });
+    history.answered.push(AckAnswered { sub: key.clone(), positions: vec![position], parts: vec![], step: 50 });
     assert_eq!(check(&history), []);
     let mut again = history.delivered[1].clone();
     again.step = 60;
@@ -162,7 +171,7 @@ fn too_much_within_ten_seconds_is_found() {
     history.acked.extend(std::iter::repeat_n(many.clone(), 100));
     assert_eq!(check(&history), [], "duplicates are not charged");
     for acked in &mut history.acked {
-        acked.position = acked.position.or(Some(Position::new(LedgerId(1), 0)));
+        acked.position.get_or_insert(Position::new(LedgerId(1), 0));
     }
     assert!(kinds(&history).contains(&Kind::Quota));
 }
@@ -172,4 +181,64 @@ fn an_unfinished_run_is_found() {
     let mut history = good();
     history.unfinished = Some("nobody came".into());
     assert_eq!(kinds(&history), [Kind::Liveness]);
+}
+
+/// A Key_Shared subscription whose clients 1 and 2 get entries of one key, in steps 10 and up.
+fn key_shared(sends: &[(u64, i64, u32)]) -> History {
+    let mut history = History { regions: 2, ..History::default() };
+    for ((client, entry, redelivery), step) in sends.iter().zip(10..) {
+        history.delivered.push(Delivered {
+            sub: sub(0, "key-shared"),
+            session: client << 32,
+            position: Position::new(LedgerId(1), *entry),
+            messages: vec![Message { producer: 0, number: 0 }],
+            redelivery: *redelivery,
+            absent: Vec::new(),
+            step,
+            boot: 1,
+        });
+    }
+    history
+}
+
+fn findings(history: &History) -> String {
+    let mut found = Vec::new();
+    super::holders::check_holders(history, &mut found);
+    found.iter().map(|violation| violation.text.split("}: ").nth(1).unwrap()[..2].to_owned()).collect()
+}
+
+#[test]
+fn a_key_with_two_consumers_is_found_until_the_first_lets_go() {
+    let mut history = key_shared(&[(1, 0, 0), (2, 1, 0)]);
+    assert_eq!(findings(&history), "H2");
+    let position = Position::new(LedgerId(1), 0);
+    history.released.push(crate::history::Released { client: 1, position, step: 10 });
+    assert_eq!(findings(&history), "");
+}
+
+#[test]
+fn an_entry_with_two_consumers_is_found() {
+    assert!(findings(&key_shared(&[(1, 0, 0), (2, 0, 1)])).contains("H1"));
+}
+
+#[test]
+fn a_key_out_of_order_and_a_falling_count_are_found() {
+    assert_eq!(findings(&key_shared(&[(1, 1, 0), (1, 0, 0)])), "H3");
+    assert_eq!(findings(&key_shared(&[(1, 0, 2), (1, 0, 1)])), "H4");
+}
+
+#[test]
+fn a_seek_that_brings_too_little_is_found() {
+    let mut history = good();
+    let to = history.delivered[0].position;
+    let key = SubKey { name: crate::history::SEEKER.into(), ..sub(0, AUDIT) };
+    history.seeks.push(crate::history::Seek { sub: key.clone(), to, kept: to, step: Some(100) });
+    assert_eq!(kinds(&history), [Kind::Seek], "nothing came");
+    let log: Vec<Delivered> = history.delivered.iter().filter(|d| d.sub == sub(0, AUDIT)).cloned().collect();
+    for (delivered, step) in log.into_iter().zip(101..) {
+        history.delivered.push(Delivered { sub: key.clone(), step, session: 9 << 32, ..delivered });
+    }
+    assert_eq!(check(&history), []);
+    history.delivered.pop();
+    assert_eq!(kinds(&history), [Kind::Seek], "the last is missing");
 }

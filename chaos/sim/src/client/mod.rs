@@ -3,6 +3,7 @@
 //! **What**  A client owns at most one connection. It is told what happens to it and answers through [`Io`].
 
 mod consumer;
+mod holding;
 mod producer;
 
 pub use consumer::{Acking, Consumer, ConsumerPlan};
@@ -22,6 +23,8 @@ pub struct Io<'a> {
     pub now: Time,
     pub rng: &'a mut Rng,
     pub history: &'a mut History,
+    /// Counts what happens in the world.
+    pub step: u64,
     /// When the bytes being handled left the server: step of the world, instant, life of the server.
     pub left: Left,
     /// Bytes for the connection, in order.

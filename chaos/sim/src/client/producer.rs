@@ -3,8 +3,9 @@
 //! **States**  Down → Dialing → Opening → Ready → (connection lost) Down
 
 use super::{Io, PATIENCE};
-use crate::history::{Acked, Message, ProducerPlan, Sent};
+use crate::history::{Acked, Message, ProducerPlan, Sent, key_of};
 use crate::queue::{MS, Time};
+use crate::region::name_of;
 use base::Rng;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -137,6 +138,8 @@ impl Producer {
             producer_name: self.name(),
             sequence_id: first,
             publish_time: 1,
+            partition_key: Some(format!("key-{}", key_of(&Message { producer: self.index, number: first }))),
+            replicate_to: if self.plan.local { vec![name_of(self.region).to_owned()] } else { Vec::new() },
             ..MessageMetadata::default()
         };
         if count == 1 {

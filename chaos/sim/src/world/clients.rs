@@ -2,16 +2,14 @@
 
 use super::{Event, Phase, World};
 use crate::bugs::Bug;
-use crate::client::{Acking, Client, Consumer, ConsumerPlan, Io, Left, Pace, Producer, Stream};
-use crate::history::{AUDIT, ProducerPlan, SubKey};
+use crate::client::{Client, Io, Left, Stream};
+use crate::history::Ended;
 use crate::queue::{MS, Time};
-use crate::region::NAMESPACE;
 use broker::io::{ConnId, ConnInfo, Outgoing};
 use bytes::{Bytes, BytesMut};
 use node::Input;
 use std::collections::VecDeque;
 use wire::frame::{FrameLimits, FrameSplitter, RawFrame, decode_command};
-use wire::pulsar::command_subscribe::SubType;
 
 /// One connection, both ends.
 pub(super) struct Conn {
@@ -33,62 +31,13 @@ pub(super) struct Conn {
 }
 
 impl World {
-    pub(super) fn add_clients(&mut self) {
-        let mut rng = self.seed.fork("plan");
-        let options = self.options.clone();
-        for topic in 0..options.topics {
-            let topic = format!("persistent://{}/{}/topic-{topic}", NAMESPACE.0, NAMESPACE.1);
-            for region in 0..2 {
-                for _ in 0..options.producers_per_topic {
-                    let plan = ProducerPlan { region, topic: topic.clone(), messages: options.messages };
-                    let pace = Pace {
-                        window: options.window,
-                        batch_max: options.batch_max,
-                        payload_max: options.payload_max,
-                        pause_max: options.pause_max,
-                    };
-                    let index = self.history.producers.len();
-                    self.history.producers.push(plan.clone());
-                    self.clients.push(Client::Producer(Producer::new(index, plan, pace)));
-                }
-            }
-        }
-        let topics: Vec<String> = self.history.producers.iter().map(|plan| plan.topic.clone()).collect();
-        for topic in std::collections::BTreeSet::from_iter(topics) {
-            for region in 0..2 {
-                let kinds = [
-                    (AUDIT, SubType::Exclusive, Acking::Individual, 1),
-                    ("exclusive", SubType::Exclusive, Acking::Cumulative, 1),
-                    ("shared", SubType::Shared, Acking::Individual, 2),
-                ];
-                for (name, sub_type, acking, consumers) in kinds {
-                    let sub = SubKey { region, topic: topic.clone(), name: name.to_owned() };
-                    self.history.subs.push(sub.clone());
-                    for number in 0..consumers {
-                        let index = self.clients.len();
-                        let plan = ConsumerPlan {
-                            region,
-                            sub: sub.clone(),
-                            name: format!("consumer-{index}-{number}"),
-                            sub_type,
-                            acking,
-                            permits: u32::try_from(rng.range(5, 100)).unwrap_or(5),
-                            pause_max: rng.range(1, 800) * MS,
-                        };
-                        self.clients.push(Client::Consumer(Consumer::new(index, plan)));
-                        self.queue.plan(rng.range(1, 50) * MS, Event::Wake { client: index });
-                    }
-                }
-            }
-        }
-    }
-
     /// Runs `act` on a client and does what it wants.
     pub(super) fn tell_client(&mut self, index: usize, left: Left, act: impl FnOnce(&mut Client, &mut Io<'_>)) {
         let mut io = Io {
             now: self.now,
             rng: &mut self.rng.clients,
             history: &mut self.history,
+            step: self.step,
             left,
             sends: Vec::new(),
             close: false,
@@ -162,6 +111,7 @@ impl World {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if std::mem::take(&mut conn.server_open) {
             let (region, boot) = (conn.region, conn.boot);
+            self.history.ended.push(Ended { client: conn.client as u64, closed: None, step: self.step });
             let input = Box::new(Input::ConnClosed { conn: id });
             self.queue.plan(self.now + delay, Event::Input { region, boot, input });
         }
@@ -173,6 +123,7 @@ impl World {
         let delay = self.rng.net.below(50 * MS);
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.server_open = false;
+            self.history.ended.push(Ended { client: conn.client as u64, closed: None, step: self.step });
             self.queue.plan(self.now + delay, Event::ClientClosed { conn: id });
         }
     }
@@ -255,6 +206,7 @@ impl World {
     pub(super) fn close_from_server(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if std::mem::take(&mut conn.server_open) {
+            self.history.ended.push(Ended { client: conn.client as u64, closed: None, step: self.step });
             let (region, boot, at) = (conn.region, conn.boot, conn.to_client_at.max(self.now));
             self.queue.plan(at, Event::ClientClosed { conn: id });
             let input = Box::new(Input::ConnClosed { conn: id });

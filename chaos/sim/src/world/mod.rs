@@ -12,11 +12,13 @@
 
 mod clients;
 mod nemesis;
+mod plan;
+mod progress;
 mod server;
 
 use crate::bugs::Bug;
 use crate::client::Client;
-use crate::history::{History, Message, SubKey};
+use crate::history::History;
 use crate::net::Net;
 use crate::options::Options;
 use crate::queue::{MS, Queue, SECOND, Time};
@@ -30,7 +32,7 @@ use bytes::Bytes;
 use clients::Conn;
 use meta_api::MetaRequest;
 use node::Input;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use wire::region::RegionFrame;
 
 pub use nemesis::Fault;
@@ -147,6 +149,8 @@ pub struct World {
     last_conn: u64,
     http_ids: u64,
     history: History,
+    late: plan::Late,
+    progress: progress::Progress,
     mistakes: Mistakes,
     trace: Trace,
     phase: Phase,
@@ -178,7 +182,13 @@ impl World {
             nemesis: seed.fork("nemesis"),
         };
         let regions = (0..2).map(|index| Region::new(index, &options, bug)).collect();
-        let history = History { regions: 2, quota: options.quota, ..History::default() };
+        let history = History {
+            regions: 2,
+            quota: options.quota,
+            answer_delay: 2 * options.disk_delay,
+            charge_max: options.charge_max(),
+            ..History::default()
+        };
         let mut world = Self {
             now: 0,
             step: 0,
@@ -191,6 +201,8 @@ impl World {
             last_conn: 0,
             http_ids: 0,
             history,
+            late: plan::Late::default(),
+            progress: progress::Progress::default(),
             mistakes: Mistakes::new(bug),
             trace: Trace::new(keep),
             phase: Phase::Connecting,
@@ -248,13 +260,15 @@ impl World {
     }
 
     fn look(&mut self) {
+        let rest = matches!(self.phase, Phase::Healed { .. }) && self.is_at_rest();
         match self.phase {
             Phase::Connecting if self.subscribed() => {
                 let until = self.now + self.options.faults_for;
                 self.phase = Phase::Faults { until };
                 self.trace.note(self.now, format_args!("phase faults"));
                 self.plan_faults(until);
-                for client in 0..self.clients.len() {
+                self.plan_late(until);
+                for client in (0..self.clients.len()).filter(|client| !self.late.waits(*client)) {
                     self.queue.plan(self.now, Event::Wake { client });
                 }
             }
@@ -263,58 +277,13 @@ impl World {
                 self.trace.note(self.now, format_args!("phase healed"));
                 self.phase = Phase::Healed { since: self.now };
             }
-            Phase::Healed { .. } if self.is_at_rest() => self.phase = Phase::Over,
+            Phase::Healed { .. } if rest => self.phase = Phase::Over,
             Phase::Healed { since } if self.now - since > REST_WITHIN => self.give_up("the world did not come to rest"),
             _ => (),
         }
+        if self.phase != Phase::Connecting {
+            self.look_for_late();
+        }
         self.queue.plan(self.now + 100 * MS, Event::Look);
-    }
-
-    fn subscribed(&self) -> bool {
-        self.clients.iter().all(|client| match client {
-            Client::Producer(_) => true,
-            Client::Consumer(consumer) => consumer.was_ready,
-        })
-    }
-
-    fn is_at_rest(&self) -> bool {
-        let quiet = self.clients.iter().all(|client| match client {
-            Client::Producer(producer) => producer.is_done(),
-            Client::Consumer(consumer) => consumer.is_quiet(),
-        });
-        quiet && self.missing().is_none()
-    }
-
-    /// A subscription that has not got everything.
-    fn missing(&self) -> Option<(SubKey, usize)> {
-        let mut got: BTreeMap<&SubKey, BTreeSet<&Message>> = BTreeMap::new();
-        for delivered in &self.history.delivered {
-            got.entry(&delivered.sub).or_default().extend(&delivered.messages);
-        }
-        self.history.subs.iter().find_map(|sub| {
-            let plans = self.history.producers.iter().filter(|plan| plan.topic == sub.topic);
-            let wanted: u64 = plans.map(|plan| plan.messages).sum();
-            let have = got.get(sub).map_or(0, BTreeSet::len);
-            let missing = usize::try_from(wanted).unwrap_or(usize::MAX).saturating_sub(have);
-            (missing > 0).then(|| (sub.clone(), missing))
-        })
-    }
-
-    fn give_up(&mut self, what: &str) {
-        let mut text = what.to_owned();
-        if let Some((sub, missing)) = self.missing() {
-            text.push_str(&format!("; {sub:?} lacks {missing} messages"));
-        }
-        for client in &self.clients {
-            match client {
-                Client::Producer(producer) if !producer.is_done() => text.push_str(&format!("; {}", producer.status())),
-                Client::Consumer(consumer) if !consumer.is_quiet() || !consumer.was_ready => {
-                    text.push_str(&format!("; {}", consumer.status()));
-                }
-                _ => (),
-            }
-        }
-        self.history.unfinished = Some(text);
-        self.phase = Phase::Over;
     }
 }

@@ -12,14 +12,48 @@ const IDLE: Time = 10 * SECOND;
 /// One thing that goes wrong, or is over.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    Crash { region: usize, down_for: Time },
-    Restart { region: usize },
-    Freeze { region: usize, for_time: Time },
-    Thaw { region: usize },
-    Cut { for_time: Time },
+    Crash {
+        region: usize,
+        down_for: Time,
+    },
+    Restart {
+        region: usize,
+    },
+    Freeze {
+        region: usize,
+        for_time: Time,
+    },
+    Thaw {
+        region: usize,
+    },
+    Cut {
+        for_time: Time,
+    },
     Heal,
-    Kill { client: usize },
-    Unload { region: usize, topic: u64 },
+    /// One direction stands still.
+    Stall {
+        side: usize,
+        for_time: Time,
+    },
+    /// So long a stall ends the connection, unless it is another one by now.
+    StallNoticed {
+        conn: u64,
+    },
+    SlowDisk {
+        region: usize,
+        for_time: Time,
+    },
+    ClockJump {
+        region: usize,
+        by_ms: i64,
+    },
+    Kill {
+        client: usize,
+    },
+    Unload {
+        region: usize,
+        topic: u64,
+    },
 }
 
 impl World {
@@ -44,8 +78,26 @@ impl World {
             let client = usize::try_from(rng.below(self.clients.len() as u64)).unwrap_or(0);
             faults.push(Fault::Kill { client });
         }
+        for _ in 0..options.stalls {
+            faults
+                .push(Fault::Stall { side: usize::from(rng.percent(50)), for_time: rng.range(100 * MS, 15 * SECOND) });
+        }
+        for _ in 0..options.slow_disks {
+            faults.push(Fault::SlowDisk {
+                region: usize::from(rng.percent(50)),
+                for_time: rng.range(SECOND, 6 * SECOND),
+            });
+        }
+        for _ in 0..options.clock_jumps {
+            let size = *rng.pick(&[30, 5_000, 600_000, 90_000_000]).unwrap_or(&30);
+            let by_ms = if rng.percent(50) { size } else { -size };
+            faults.push(Fault::ClockJump { region: usize::from(rng.percent(50)), by_ms });
+        }
         for _ in 0..options.unloads {
-            faults.push(Fault::Unload { region: usize::from(rng.percent(50)), topic: rng.below(options.topics) });
+            faults.push(Fault::Unload {
+                region: usize::from(rng.percent(50)),
+                topic: rng.below(options.topics + u64::from(options.late_topic)),
+            });
         }
         for fault in faults {
             let at = from + rng.below(until - from);
@@ -69,13 +121,23 @@ impl World {
                 self.queue.plan(self.now + for_time, Event::Fault(Fault::Heal));
             }
             Fault::Heal => self.net.cut = false,
+            Fault::Stall { side, for_time } => {
+                self.net.stall(side, self.now + for_time);
+                if for_time > IDLE {
+                    let conn = self.net.conn;
+                    self.queue.plan(self.now + IDLE, Event::Fault(Fault::StallNoticed { conn }));
+                }
+            }
+            Fault::StallNoticed { conn } if conn == self.net.conn => self.break_net(),
+            Fault::SlowDisk { region, for_time } => self.regions[region].slow_until = self.now + for_time,
+            Fault::ClockJump { region, by_ms } => self.regions[region].wall_jump(by_ms),
             Fault::Kill { client } => {
                 if let Some(conn) = self.conn_of.get(&client).copied() {
                     self.kill_conn(conn);
                 }
             }
             Fault::Unload { region, topic } => self.unload(region, topic),
-            Fault::Crash { .. } => (),
+            Fault::Crash { .. } | Fault::StallNoticed { .. } => (),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Servers: what they are told, and what they want done.
 
-use super::{Event, World};
-use crate::queue::Time;
+use super::{Event, Phase, World};
+use crate::disk::SimDisk;
+use crate::queue::{SECOND, Time};
 use crate::trace::digest;
 use base::RequestId;
 use bookie::disk::DiskOp;
@@ -13,6 +14,8 @@ use wire::region::RegionFrame;
 
 /// Metadata states kept for the bug that loses them.
 const META_HISTORY: usize = 5;
+/// Longest time that a slow disk takes for one thing.
+const SLOW_DISK: Time = 2 * SECOND;
 
 impl World {
     pub(super) fn start_region(&mut self, index: usize) {
@@ -43,8 +46,11 @@ impl World {
             process.conns.remove(conn);
         }
         let mut outputs = Vec::new();
-        let now = process.now(self.now);
-        process.node.handle(now, input, &mut outputs);
+        let started = process.started;
+        let now = region.clocks(started, self.now);
+        if let Some(process) = region.process.as_mut() {
+            process.node.handle(now, input, &mut outputs);
+        }
         self.execute(index, outputs);
         self.arm(index);
     }
@@ -81,7 +87,9 @@ impl World {
         if process.frozen {
             return;
         }
-        let now = process.now(self.now);
+        let started = process.started;
+        let now = region.clocks(started, self.now);
+        let Some(process) = region.process.as_mut() else { return };
         if process.node.next_deadline().is_some_and(|at| at <= now.mono) {
             self.trace.note(self.now, format_args!("{index} timer"));
             let mut outputs = Vec::new();
@@ -107,7 +115,7 @@ impl World {
             Output::PauseReads { conn } => self.set_paused(conn, true),
             Output::ResumeReads { conn } => self.set_paused(conn, false),
             Output::Disk(op @ DiskOp::Read { .. }) => {
-                let at = self.now + 1 + self.rng.disk.below(self.options.disk_delay);
+                let at = self.disk_done_at(index);
                 self.queue.plan(at, Event::DiskRead { region: index, boot, op });
             }
             Output::Disk(op) => {
@@ -133,11 +141,18 @@ impl World {
 
     // ---- disk
 
+    /// When a disk is done with what begins now.
+    fn disk_done_at(&mut self, index: usize) -> Time {
+        let slow = self.now < self.regions[index].slow_until;
+        let longest = if slow { SLOW_DISK } else { self.options.disk_delay };
+        self.now + 1 + self.rng.disk.below(longest)
+    }
+
     fn begin_write(&mut self, index: usize) {
         let boot = self.regions[index].boot;
         let Some(process) = self.regions[index].process.as_mut() else { return };
         let Some(early) = process.disk.begin_write() else { return };
-        let at = self.now + 1 + self.rng.disk.below(self.options.disk_delay);
+        let at = self.disk_done_at(index);
         self.queue.plan(at, Event::DiskWritten { region: index, boot });
         if let Some(event) = early {
             self.queue.plan(self.now + 1, Event::Input { region: index, boot, input: Box::new(Input::Disk(event)) });
@@ -156,7 +171,9 @@ impl World {
     pub(super) fn on_disk_read(&mut self, index: usize, boot: u64, op: &DiskOp) {
         let region = &self.regions[index];
         let Some(process) = region.process.as_ref().filter(|_| region.boot == boot) else { return };
-        if let Some(event) = process.disk.read(op) {
+        let failing = matches!(self.phase, Phase::Faults { .. }) && self.rng.disk.percent(self.options.read_errors);
+        let event = if failing { SimDisk::fail_read(op) } else { process.disk.read(op) };
+        if let Some(event) = event {
             self.feed(index, boot, Input::Disk(event));
         }
     }
@@ -193,10 +210,25 @@ impl World {
 
     fn send_frame(&mut self, side: usize, group: u64, frame: RegionFrame) {
         for frame in self.mistakes.outgoing(frame) {
-            let delay = 1 + self.rng.link.below(self.options.link_delay);
-            if let Some(at) = self.net.send(side, group, self.now, delay) {
-                self.queue.plan(at, Event::Frame { to: 1 - side, conn: self.net.conn, frame });
+            let scrambled = self.options.scrambled;
+            let of_link = !matches!(frame, RegionFrame::Hello { .. } | RegionFrame::Policy { .. });
+            if of_link && self.rng.link.percent(scrambled) {
+                self.send_copy(side, None, frame.clone());
             }
+            let group = (!of_link || !self.rng.link.percent(scrambled)).then_some(group);
+            self.send_copy(side, group, frame);
+        }
+    }
+
+    /// Sends a frame in the order of its group, or in none.
+    fn send_copy(&mut self, side: usize, group: Option<u64>, frame: RegionFrame) {
+        let delay = 1 + self.rng.link.below(self.options.link_delay);
+        let at = match group {
+            Some(group) => self.net.send(side, group, self.now, delay),
+            None => self.net.send_unordered(side, self.now, delay),
+        };
+        if let Some(at) = at {
+            self.queue.plan(at, Event::Frame { to: 1 - side, conn: self.net.conn, frame });
         }
     }
 

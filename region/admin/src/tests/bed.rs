@@ -74,6 +74,7 @@ fn options() -> BrokerOptions {
         topic_cache_bytes: 1 << 20,
         cache_bytes_max: 16 << 20,
         connections_max: 100,
+        rehearsal: None,
     }
 }
 

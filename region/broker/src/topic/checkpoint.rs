@@ -44,7 +44,8 @@ impl Topic {
             return;
         }
         let since = self.checkpointing.saved.unwrap_or(Position::EARLIEST);
-        let much = self.ledger.entries_after(since) >= ENTRIES || self.ledger.bytes_after(since) >= BYTES;
+        let entries_max = env.core.options.rehearsal.map_or(ENTRIES, |rehearsal| rehearsal.checkpoint_entries);
+        let much = self.ledger.entries_after(since) >= entries_max || self.ledger.bytes_after(since) >= BYTES;
         if much {
             self.save_checkpoint(env);
         } else if self.checkpointing.due.is_none() {

@@ -12,6 +12,7 @@ use crate::core::Core;
 use crate::env::SubId;
 use crate::io::BrokerEffect;
 use crate::outbox::{Note, Outbox};
+use crate::topic::call::TopicCall;
 use crate::topic::{Topic, TopicEnv};
 use base::{Effects, EntryData, Mono, Now, Position, RegionId, RegionName, RequestId, earliest};
 use link::{
@@ -158,6 +159,10 @@ impl Topic {
         let rng = self.rng.fork(region.as_str());
         let mut sender =
             LinkSender::new(self.slot, number, self.name.clone(), resume, view, LinkOptions::standard(), rng);
+        #[cfg(feature = "seeded-bugs")]
+        if let Some(bug) = env.core.options.rehearsal.and_then(|rehearsal| rehearsal.link) {
+            sender.plant_bug(bug);
+        }
         let mut fx = Effects::new();
         if env.core.is_region_up(region) {
             sender.handle_connected(env.now, &mut fx);
@@ -172,6 +177,9 @@ impl Topic {
     pub(crate) fn handle_region(&mut self, region: &RegionName, up: RegionState, env: &mut TopicEnv<'_>) {
         if up == RegionState::Down {
             self.links.incoming.remove(region);
+            // Numbers of links begin anew with each process: a question of a dead connection, answered once the topic is
+            // open, would make the questions of the next process look late for ever.
+            self.waiters.retain(|call| !matches!(call, TopicCall::LinkOpen { from, .. } if from == region));
         }
         self.with_sender(region, env, |sender, now, fx| match up {
             RegionState::Up => sender.handle_connected(now, fx),
@@ -359,6 +367,8 @@ impl Topic {
         let incarnation = self.record.value.incarnation;
         let options = ReceiverOptions::standard();
         let receiver = LinkReceiver::open(number, region, incarnation, options, &self.log.origins, &mut fx);
+        #[cfg(feature = "seeded-bugs")]
+        let receiver = with_bug(receiver, env.core);
         self.links.incoming.insert(from.clone(), receiver);
         env.out.note(Note::LinkAccepted { slot: self.slot, from: from.clone(), link: link::link_number(number) });
         send_all(env.out, &from, fx);
@@ -408,6 +418,15 @@ impl Topic {
             self.links.incoming.remove(from);
         }
     }
+}
+
+/// A receiver with the bug that a simulation asks for.
+#[cfg(feature = "seeded-bugs")]
+fn with_bug(mut receiver: LinkReceiver, core: &Core) -> LinkReceiver {
+    if let Some(bug) = core.options.rehearsal.and_then(|rehearsal| rehearsal.link) {
+        receiver.plant_bug(bug);
+    }
+    receiver
 }
 
 /// Whether a region is connected.

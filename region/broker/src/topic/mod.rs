@@ -178,6 +178,10 @@ impl Topic {
         for id in subs {
             self.with_sub(id, env, |sub, sub_env| sub.disconnect_all(sub_env));
         }
+        // The log may still finish their cursors: they would join a topic that nobody tells them is closing.
+        for creating in self.subs.creating.values_mut() {
+            creating.refuse_waiting(ServerError::ServiceNotReady, "the topic is closing; look it up again", env.out);
+        }
     }
 
     pub(crate) fn push_close_producer(&mut self, key: producers::ProducerKey, env: &mut TopicEnv<'_>) {

@@ -303,7 +303,8 @@ impl Topic {
         }
         self.reconcile_links(env);
         for call in std::mem::take(&mut self.waiters) {
-            self.serve(call, env);
+            // Not `serve`: one of them may be the unload after which the others must look the topic up again.
+            self.handle_call(call, env);
         }
         env.out.note(Note::TopicChanged { slot: self.slot });
     }

@@ -67,6 +67,11 @@ impl TopicSettings {
         let mut options = ManagedOptions::new(core.options.region, replication);
         options.retention = self.retention();
         options.cache_bytes_max = core.options.topic_cache_bytes;
+        if let Some(rehearsal) = core.options.rehearsal {
+            options.ledger_entries_max = rehearsal.ledger_entries_max;
+            options.cursor_log_bytes_max = rehearsal.cursor_log_bytes_max;
+            options.seeded = rehearsal.managed;
+        }
         if self.derives_state() {
             options.checkpoint = CheckpointRule::Required;
         }

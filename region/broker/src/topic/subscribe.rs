@@ -48,8 +48,13 @@ enum CreationWaiter {
 }
 
 impl Creating {
-    pub(crate) fn refuse(self, code: ServerError, reason: &str, out: &mut Outbox) {
-        for waiter in self.waiting {
+    pub(crate) fn refuse(mut self, code: ServerError, reason: &str, out: &mut Outbox) {
+        self.refuse_waiting(code, reason, out);
+    }
+
+    /// Sends away who waits; the cursor is created all the same.
+    pub(crate) fn refuse_waiting(&mut self, code: ServerError, reason: &str, out: &mut Outbox) {
+        for waiter in std::mem::take(&mut self.waiting) {
             waiter.refuse(code, reason, out);
         }
     }

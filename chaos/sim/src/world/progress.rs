@@ -1,0 +1,70 @@
+//! How far a world is: who is subscribed, what is still missing.
+
+use super::{Phase, World};
+use crate::client::Client;
+use crate::history::{Message, SubKey};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What subscriptions got, counted as the history grows.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Deliveries that are counted.
+    counted: usize,
+    got: BTreeMap<SubKey, BTreeSet<Message>>,
+}
+
+impl World {
+    pub(super) fn subscribed(&self) -> bool {
+        let mut clients = self.clients.iter().enumerate();
+        clients.all(|(index, client)| match client {
+            Client::Producer(_) => true,
+            Client::Consumer(consumer) => consumer.was_ready || self.late.waits(index),
+        })
+    }
+
+    pub(super) fn is_at_rest(&mut self) -> bool {
+        let quiet = self.clients.iter().all(|client| match client {
+            Client::Producer(producer) => producer.is_done(),
+            Client::Consumer(consumer) => consumer.is_quiet(),
+        });
+        quiet && self.missing().is_none()
+    }
+
+    /// A subscription that has not got everything.
+    fn missing(&mut self) -> Option<(SubKey, usize)> {
+        for delivered in &self.history.delivered[self.progress.counted..] {
+            if !self.progress.got.contains_key(&delivered.sub) {
+                self.progress.got.insert(delivered.sub.clone(), BTreeSet::new());
+            }
+            if let Some(got) = self.progress.got.get_mut(&delivered.sub) {
+                got.extend(delivered.messages.iter().cloned());
+            }
+        }
+        self.progress.counted = self.history.delivered.len();
+        self.history.subs.iter().find_map(|sub| {
+            let plans = self.history.producers.iter().filter(|plan| plan.reaches(sub.region, &sub.topic));
+            let wanted: u64 = plans.map(|plan| plan.messages).sum();
+            let have = self.progress.got.get(sub).map_or(0, BTreeSet::len);
+            let missing = usize::try_from(wanted).unwrap_or(usize::MAX).saturating_sub(have);
+            (missing > 0).then(|| (sub.clone(), missing))
+        })
+    }
+
+    pub(super) fn give_up(&mut self, what: &str) {
+        let mut text = what.to_owned();
+        if let Some((sub, missing)) = self.missing() {
+            text.push_str(&format!("; {sub:?} lacks {missing} messages"));
+        }
+        for client in &self.clients {
+            match client {
+                Client::Producer(producer) if !producer.is_done() => text.push_str(&format!("; {}", producer.status())),
+                Client::Consumer(consumer) if !consumer.is_quiet() || !consumer.was_ready => {
+                    text.push_str(&format!("; {}", consumer.status()));
+                }
+                _ => (),
+            }
+        }
+        self.history.unfinished = Some(text);
+        self.phase = Phase::Over;
+    }
+}
