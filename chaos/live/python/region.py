@@ -19,8 +19,9 @@ QUIET = pulsar.ConsoleLogger(pulsar.LoggerLevel.Error)
 class Region:
     """One server. It keeps its ports over restarts, so that clients find it again."""
 
-    def __init__(self, folder, name="standalone", *flags):
+    def __init__(self, folder, name="standalone", *flags, logs=None):
         self.name, self.folder, self.flags = name, os.path.join(folder, name), list(flags)
+        self.logs = logs or self.folder
         self.ports = {"pulsar": 0, "http": 0, "quic": 0}
         self.token = None
         self.start()
@@ -30,7 +31,7 @@ class Region:
         for port, number in self.ports.items():
             command += [f"--{port}-port", str(number)]
         os.makedirs(self.folder, exist_ok=True)
-        self.log = open(os.path.join(self.folder, "server.log"), "ab")
+        self.log = open(os.path.join(self.logs, "server.log"), "ab")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log)
         line = self.process.stdout.readline().decode()
         assert line.startswith("ready "), f"{self.name} did not start: {line!r}; see {self.log.name}"

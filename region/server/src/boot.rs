@@ -162,7 +162,7 @@ impl Server {
             "meta-watch",
             watch(storage.watch, node.clone(), geo, config.region.clone(), clusters),
         );
-        task::spawn(server_pool, "http", http::serve(listeners.http, node.clone()));
+        task::spawn(server_pool, "http", http::serve(listeners.http, node.clone(), pool.handle().clone()));
         let accept = accept(listeners.pulsar, node.clone(), pool.handle().clone(), config.message_bytes_max);
         task::spawn(server_pool, "pulsar", accept);
         let (pulsar, http, quic) = (urls.pulsar, urls.http, urls.quic);
