@@ -1,5 +1,6 @@
 //! Letting producers in and out.
 
+use crate::core::LOG_FULL;
 use crate::io::BrokerEffect;
 use crate::topic::call::Handle;
 use crate::topic::producers::{Admission, ProducerKey, ProducerSpec};
@@ -61,6 +62,10 @@ impl Topic {
         if self.settings.policies.encryption_required && !spec.encrypted {
             let text = format!("namespace {} requires encryption; use an encrypting producer", self.name.namespace());
             return Err((ServerError::MetadataError, text));
+        }
+        if env.core.is_log_full() {
+            // Clients try again after this one, without a word to the application until their send times out.
+            return Err((ServerError::ServiceNotReady, LOG_FULL.to_owned()));
         }
         match self.backlog_verdict(env) {
             BacklogVerdict::HoldProducers(excess) => {
