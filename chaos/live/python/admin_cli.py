@@ -87,10 +87,13 @@ def check_errors(region, cli, keys):
     for words in (("tenant", "list"), ("tenants", "lst"), ("topics", "stats"), ("topics", "stats", "a", "b"),
                   ("topics", "stats", TOPIC, "--colour"), ("topics", "skip", TOPIC, "-s", "x"),
                   ("topics", "skip", TOPIC, "-s", "x", "-n", "many"), ("namespaces", "set-retention", "acme/orders"),
-                  ("namespaces", "get-retention", "acme"), ("topics", "stats", "not/a/valid/topic/name"),
+                  ("namespaces", "get-retention", "acme"),
                   ("tenants", "list", "-o", "xml"), ("namespaces", "set-backlog-quota", "acme/orders", "-l", "1X", "-p", "x")):
         error = cli(*words, code=USAGE)
         assert len(error) > 20, (words, error)
+    assert "412" in cli("topics", "stats", "not/a/valid/topic/name", code=REFUSED)
+    code, out, _ = run("produce", "--help")
+    assert code == 0 and "{{ n }}" in out, out
     assert "tenants" in cli("tenant", "list", code=USAGE), "the nouns there are"
     cli("tenants", "list", "-o", "yaml", code=UNBUILT)
     url = f"http://127.0.0.1:{region.ports['http']}"
