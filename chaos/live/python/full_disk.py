@@ -68,7 +68,7 @@ def main():
     assert len(acknowledged) * PIECE > 50 << 20, len(acknowledged)
     assert region.process.poll() is None, "the server ended because its disk is full"
     assert region.http("GET", "/admin/v2/brokers/health") == "ok"
-    #assert "no space" in region.logged() or "disk" in region.logged(), region.logged()
+    assert "disk of this region is nearly full" in region.logged(), region.logged()
     check_words(region)
     # Reading goes on, and an honest no for who creates something.
     assert late.receive(10000).data() == b"before"
@@ -91,13 +91,12 @@ def main():
 
     until("publishing after space was freed", publishes)
     consumer.acknowledge(first)
-    got = [first.data().split(b":")[0] + b":"]
-    while len(got) < len(acknowledged):
+    # What the client held when the server was killed may come twice.
+    missing = set(acknowledged) - {first.data().split(b":")[0] + b":"}
+    while missing:
         message = consumer.receive(20000)
-        got.append(message.data().split(b":")[0] + b":")
+        missing.discard(message.data().split(b":")[0] + b":")
         consumer.acknowledge(message)
-    missing = set(acknowledged) - set(got)
-    assert not missing, f"acknowledged and lost: {sorted(missing)[:5]} of {len(acknowledged)}"
     client.close()
     region.stop()
 
