@@ -94,7 +94,7 @@ def check_errors(region, cli, keys):
     assert "412" in cli("topics", "stats", "not/a/valid/topic/name", code=REFUSED)
     code, out, _ = run("produce", "--help")
     assert code == 0 and "{{ n }}" in out, out
-    assert "tenants" in cli("tenant", "list", code=USAGE), "the nouns there are"
+    assert "`meridian admin`" in cli("tenant", "list", code=USAGE), "where the nouns are listed"
     cli("tenants", "list", "-o", "yaml", code=UNBUILT)
     url = f"http://127.0.0.1:{region.ports['http']}"
     for token, word in ((["--auth-token", "token:x.y.z"], "401"), ([], "401"),

@@ -86,7 +86,7 @@ def check_ignored(folder):
     path = os.path.join(folder, "standalone.conf")
     with open(path, "w") as file:
         file.write("clusterName=standalone\nzookeeperServers=zk:2181\nloadBalancerEnabled=false\ntokenSecretKey=\n")
-    region = Region(folder, "ignored", "--broker-conf", path, "--region", "standalone")
+    region = Region(folder, "ignored", "--broker-conf", path)
     logged = [line for line in region.logged().splitlines() if "zookeeperServers" in line]
     assert len(logged) == 1 and re.search("ignored|no meaning|not used", logged[0]), region.logged()
     region.stop()
