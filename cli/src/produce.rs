@@ -13,9 +13,9 @@ use tokio::sync::mpsc;
 use wire::pulsar::KeyValue;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Templates: {{n}} {{time}} {{ms}} {{random 100}} {{text 20}}\n\nExamples:\n  \
-meridian produce orders -m 'hello {{n}}' --count 10\n  \
-meridian produce acme/orders/new -m '{\"id\":{{n}}}' --rate 100 --count 1000 --key 'customer-{{random 10}}'\n  \
+#[command(after_help = "Templates: {{ n }} {{time}} {{ms}} {{random 100}} {{text 20}}\n\nExamples:\n  \
+meridian produce orders -m 'hello {{ n }}' --count 10\n  \
+meridian produce acme/orders/new -m '{\"id\":{{ n }}}' --rate 100 --count 1000 --key 'customer-{{random 10}}'\n  \
 cat lines.txt | meridian produce orders --lines")]
 pub(crate) struct ProduceArgs {
     /// orders, tenant/namespace/topic or persistent://tenant/namespace/topic

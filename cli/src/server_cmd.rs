@@ -82,11 +82,15 @@ pub(crate) fn run(args: &ServerArgs) -> Result<(), Failure> {
         );
     }
     let server = Server::start(config).map_err(|error| Failure::with_code(error.exit_code(), error))?;
-    term::line(&server.ready_line()).map_err(|error| Failure::io("cannot write to standard output", error))?;
-    if args.stop_with_stdin {
-        stop_with_stdin();
-    }
-    server.wait_for_signal().map_err(|error| Failure::io("cannot wait for signals", error))?;
+    let announce = || {
+        term::line(&server.ready_line())?;
+        if args.stop_with_stdin {
+            stop_with_stdin();
+        }
+        Ok(())
+    };
+    let waited = server.wait_for_signal(announce);
+    waited.map_err(|error| Failure::io("cannot write to standard output or wait for signals", error))?;
     tracing::info!("stopping");
     server.stop();
     tracing::info!("stopped");

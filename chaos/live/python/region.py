@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 
 import pulsar
+from wire import Raw
 
 BINARY = os.environ["MERIDIAN_BIN"]
 QUIET = pulsar.ConsoleLogger(pulsar.LoggerLevel.Error)
@@ -18,9 +19,11 @@ QUIET = pulsar.ConsoleLogger(pulsar.LoggerLevel.Error)
 class Region:
     """One server. It keeps its ports over restarts, so that clients find it again."""
 
-    def __init__(self, folder, name="standalone", *flags):
+    def __init__(self, folder, name="standalone", *flags, logs=None):
         self.name, self.folder, self.flags = name, os.path.join(folder, name), list(flags)
+        self.logs = logs or self.folder
         self.ports = {"pulsar": 0, "http": 0, "quic": 0}
+        self.token = None
         self.start()
 
     def start(self):
@@ -28,7 +31,7 @@ class Region:
         for port, number in self.ports.items():
             command += [f"--{port}-port", str(number)]
         os.makedirs(self.folder, exist_ok=True)
-        self.log = open(os.path.join(self.folder, "server.log"), "ab")
+        self.log = open(os.path.join(self.logs, "server.log"), "ab")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log)
         line = self.process.stdout.readline().decode()
         assert line.startswith("ready "), f"{self.name} did not start: {line!r}; see {self.log.name}"
@@ -55,21 +58,53 @@ class Region:
 
     def http(self, method, path, body=None, token=None):
         """The answer's JSON; an error answer raises with its text."""
+        status, answer = self.ask(method, path, body, token)
+        assert status < 400, f"{method} {path}: {status} {answer}"
+        return answer
+
+    def ask(self, method, path, body=None, token=None):
+        """Status and JSON (or text) of any answer."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
+        if token or self.token:
+            headers["Authorization"] = f"Bearer {token or self.token}"
         url = f"http://127.0.0.1:{self.ports['http']}{path}"
         request = urllib.request.Request(url, method=method, data=data, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                text = answer.read()
-                return json.loads(text) if text[:1] in b"{[0123456789\"tfn" and text else text.decode()
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, parse(answer.read())
         except urllib.error.HTTPError as error:
-            raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()}") from error
+            return error.code, parse(error.read())
 
     def stats(self, topic):
         return self.http("GET", "/admin/v2/" + topic.replace("://", "/") + "/stats")
+
+    def raw(self, **options):
+        """A connection that is written by hand."""
+        return Raw(self.ports["pulsar"], **options)
+
+    def memory(self):
+        """Resident bytes of the server."""
+        with open(f"/proc/{self.process.pid}/status") as status:
+            line = next(line for line in status if line.startswith("VmRSS:"))
+        return int(line.split()[1]) * 1024
+
+    def logged(self):
+        with open(self.log.name, errors="replace") as log:
+            return log.read()
+
+
+def parse(text):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.decode(errors="replace")
+
+
+def run(*words, stdin=None):
+    """One command of the program: exit code, standard output, standard error."""
+    done = subprocess.run([BINARY, *words], input=stdin, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
 
 
 def until(what, condition, seconds=30):

@@ -23,4 +23,62 @@ fn a_namespace_quota_holds_and_its_neighbour_is_unmoved() -> anyhow::Result<()> 
 #[test]
 fn the_playground_heals_after_a_cut_of_20_s_four_kills_and_a_freeze_of_15_s() -> anyhow::Result<()> {
     live::run("playground_healed.py")
+
+fn no_command_tells_anything_to_wrong_tokens() -> anyhow::Result<()> {
+    live::run("wrong_tokens.py")
+}
+
+#[test]
+fn no_admin_route_lets_wrong_tokens_in() -> anyhow::Result<()> {
+    live::run("wrong_tokens_admin.py")
+}
+
+#[test]
+fn an_expired_token_is_renewed_or_disconnected() -> anyhow::Result<()> {
+    live::run("token_expiry.py")
+}
+
+#[test]
+fn bad_frames_and_commands_cost_at_most_their_connection() -> anyhow::Result<()> {
+    live::run("bad_frames.py")
+}
+
+#[test]
+fn ten_thousand_silent_connections_are_closed_and_disturb_nobody() -> anyhow::Result<()> {
+    live::run("half_open.py")
+}
+
+#[test]
+fn readers_that_take_nothing_cost_bounded_memory_and_lose_their_places() -> anyhow::Result<()> {
+    live::run("slow_readers.py")
+}
+
+#[test]
+fn a_start_that_cannot_succeed_names_the_cause_and_the_remedy() -> anyhow::Result<()> {
+    live::run("bad_start.py")
+}
+
+#[test]
+fn a_full_disk_refuses_publishing_and_loses_nothing() -> anyhow::Result<()> {
+    live::run("full_disk.py")
+}
+
+#[test]
+fn the_admin_api_keeps_tenants_namespaces_and_policies_as_pulsar_does() -> anyhow::Result<()> {
+    live::run("admin_rest.py")
+}
+
+#[test]
+fn the_admin_api_works_on_topics_while_clients_use_them() -> anyhow::Result<()> {
+    live::run("admin_topics.py")
+}
+
+#[test]
+fn metrics_are_prometheus_text_with_the_names_of_dashboards() -> anyhow::Result<()> {
+    live::run("metrics.py")
+}
+
+#[test]
+fn the_command_line_says_what_it_did_and_why_it_did_not() -> anyhow::Result<()> {
+    live::run("admin_cli.py")
 }

@@ -66,7 +66,13 @@ pub struct Core {
     pub(crate) region_numbers: BTreeMap<RegionName, RegionId>,
     pub(crate) regions_up: FixedSet<RegionName>,
     link_numbers: Cell<u64>,
+    /// No bookie takes another entry: publishing is refused rather than left without an answer.
+    log_full: bool,
 }
+
+/// What a refused publisher and the operator read.
+pub(crate) const LOG_FULL: &str = "the disk of this region is nearly full: publishing is refused, reading and deleting \
+     go on; consume, delete topics or add space, then try again";
 
 impl Core {
     pub fn new(
@@ -85,7 +91,19 @@ impl Core {
             region_numbers: BTreeMap::new(),
             regions_up: FixedSet::default(),
             link_numbers: Cell::new(0),
+            log_full: false,
         }
+    }
+
+    /// Whether entries of clients are refused for lack of space.
+    pub(crate) fn is_log_full(&self) -> bool {
+        self.log_full
+    }
+
+    /// Takes the state of this node's bookie over; true when it changed. With other bookies a full one is no obstacle.
+    pub(crate) fn set_log_full(&mut self, full: bool) -> bool {
+        let full = full && self.bookies == [self.options.node];
+        std::mem::replace(&mut self.log_full, full) != full
     }
 
     pub(crate) fn is_region_up(&self, region: &RegionName) -> bool {

@@ -231,6 +231,9 @@ impl Node {
         let mut fx = Effects::new();
         act(&mut self.bookie, &mut fx);
         self.steps.extend(fx.take().into_iter().map(Step::Bookie));
+        if self.broker.set_log_full(self.bookie.is_read_only()) {
+            self.collect();
+        }
     }
 
     fn with_admin(&mut self, act: impl FnOnce(&mut AdminApi, &Broker, &mut Effects<AdminEffect>)) {

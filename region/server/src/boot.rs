@@ -162,7 +162,7 @@ impl Server {
             "meta-watch",
             watch(storage.watch, node.clone(), geo, config.region.clone(), clusters),
         );
-        task::spawn(server_pool, "http", http::serve(listeners.http, node.clone()));
+        task::spawn(server_pool, "http", http::serve(listeners.http, node.clone(), pool.handle().clone()));
         let accept = accept(listeners.pulsar, node.clone(), pool.handle().clone(), config.message_bytes_max);
         task::spawn(server_pool, "pulsar", accept);
         let (pulsar, http, quic) = (urls.pulsar, urls.http, urls.quic);
@@ -182,15 +182,17 @@ impl Server {
         )
     }
 
-    /// Waits for SIGTERM or SIGINT.
+    /// Waits for SIGTERM or SIGINT. `announce` says that the server answers: only then, because whoever reads it may
+    /// stop the server at once.
     ///
     /// # Errors
-    /// When signals cannot be waited for.
-    pub fn wait_for_signal(&self) -> std::io::Result<()> {
+    /// When signals cannot be waited for, or those of `announce`.
+    pub fn wait_for_signal(&self, announce: impl FnOnce() -> std::io::Result<()>) -> std::io::Result<()> {
         self.pool.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
+            announce()?;
             tokio::select! {
                 _ = terminate.recv() => (),
                 _ = interrupt.recv() => (),

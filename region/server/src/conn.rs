@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -30,6 +31,8 @@ const COPY_BYTES_MAX: usize = 8 * 1024;
 /// Answers up to this size are gathered into one piece before they are written.
 const GATHER_BYTES_MAX: usize = 1024;
 const SLICES_MAX: usize = 64;
+/// How long a peer may take for its last bytes once the connection is to end.
+const LAST_BYTES_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(stream: TcpStream, conn: ConnId, node: NodeHandle, message_bytes_max: u32) {
@@ -46,6 +49,7 @@ pub(crate) async fn serve(stream: TcpStream, conn: ConnId, node: NodeHandle, mes
     let outcome = tokio::select! {
         outcome = read_frames(reader, conn, &node, &outlet, message_bytes_max) => outcome,
         outcome = write_outlet(writer, conn, &node, &outlet) => outcome,
+        outcome = give_up(&outlet) => outcome,
     };
     if let Err(error) = outcome {
         tracing::debug!(%peer, "connection ended: {error}");
@@ -131,9 +135,23 @@ fn detach(frame: RawFrame) -> RawFrame {
 /// Reads no more; the writer ends the connection when it has written what waits.
 async fn linger(outlet: &Outlet) -> io::Result<()> {
     if outlet.is_cut() {
-        return Err(io::Error::other("the peer does not take what it is sent"));
+        return Err(not_taken());
     }
     std::future::pending().await
+}
+
+/// Ends a connection that is to end and cannot: its writer waits for a peer that takes nothing, its reader for one that
+/// sends nothing.
+async fn give_up(outlet: &Outlet) -> io::Result<()> {
+    outlet.wait_ended().await;
+    if !outlet.is_cut() {
+        tokio::time::sleep(LAST_BYTES_TIME_MAX).await;
+    }
+    Err(not_taken())
+}
+
+fn not_taken() -> io::Error {
+    io::Error::other("the peer does not take what it is sent")
 }
 
 async fn write_outlet(mut writer: OwnedWriteHalf, conn: ConnId, node: &NodeHandle, outlet: &Outlet) -> io::Result<()> {

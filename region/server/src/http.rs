@@ -1,26 +1,64 @@
 //! The HTTP listener: every request becomes plain data for the admin API.
 
 use crate::shard::{NodeHandle, ShardInput};
+use crate::task;
 use admin::{HttpRequest, HttpResponse, Method};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::Response;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, oneshot};
 
 /// Largest request body, in bytes (security.md C6).
 const BODY_BYTES_MAX: usize = 1 << 20;
+/// Largest request head, in bytes (security.md C6).
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Longest that the head of a request may take, also that of the next one on a connection that is kept.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longest that the body of a request may take.
+const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest that an answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// Connections served at once; further ones wait to be accepted.
+const CONNECTIONS_MAX: usize = 4096;
 
-/// Serves until the listener fails.
-pub(crate) async fn serve(listener: TcpListener, node: NodeHandle) {
+/// Serves as long as the server runs.
+pub(crate) async fn serve(listener: TcpListener, node: NodeHandle, pool: Handle) {
     let app = Router::new().fallback(handle).with_state(node);
-    if let Err(error) = axum::serve(listener, app).await {
-        tracing::error!("the HTTP listener ended: {error}");
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let app = app.clone();
+                task::spawn(&pool, "http-connection", async move {
+                    serve_connection(stream, app).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!("an HTTP connection could not be accepted: {error}");
+                // Out of file descriptors: others must close first.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, app: Router) {
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).max_buf_size(HEAD_BYTES_MAX);
+    let service = TowerToHyperService::new(app);
+    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!("HTTP connection ended: {error}");
     }
 }
 
@@ -29,8 +67,10 @@ async fn handle(State(node): State<NodeHandle>, request: Request) -> Response {
     let Some(method) = method_of(&parts.method) else {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "use GET, PUT, POST or DELETE");
     };
-    let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
-        return plain(StatusCode::PAYLOAD_TOO_LARGE, "a request body has at most 1 MiB");
+    let body = match tokio::time::timeout(BODY_TIME_MAX, to_bytes(body, BODY_BYTES_MAX)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return plain(StatusCode::PAYLOAD_TOO_LARGE, "a request body has at most 1 MiB"),
+        Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive within 10 s"),
     };
     let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let request = HttpRequest {

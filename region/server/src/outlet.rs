@@ -27,6 +27,8 @@ pub(crate) struct Outlet {
     closing: AtomicBool,
     /// Close at once.
     cut: AtomicBool,
+    /// Closing or cut, whatever the connection's tasks are doing at the time.
+    ended: Notify,
     paused: AtomicBool,
     resumed: Notify,
     authenticated: AtomicBool,
@@ -46,6 +48,7 @@ impl Outlet {
         }
         if waiting.bytes > WAITING_BYTES_MAX {
             self.cut.store(true, Ordering::Release);
+            self.ended.notify_one();
             self.resumed.notify_one();
         }
         drop(waiting);
@@ -65,8 +68,14 @@ impl Outlet {
 
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Release);
+        self.ended.notify_one();
         self.filled.notify_one();
         self.resumed.notify_one();
+    }
+
+    /// Waits until the connection is closed or cut from this side; for one waiter.
+    pub(crate) async fn wait_ended(&self) {
+        self.ended.notified().await;
     }
 
     pub(crate) fn is_closing(&self) -> bool {

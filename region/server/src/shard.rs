@@ -61,6 +61,11 @@ impl NodeHandle {
         (Self { inputs }, receiver)
     }
 
+    /// Whether the node thread has ended.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.inputs.is_closed()
+    }
+
     /// Waits for room: this is how the node's load slows its sources down.
     pub(crate) async fn send(&self, input: ShardInput) -> Result<(), NodeGone> {
         self.inputs.send(input).await.map_err(|_| NodeGone)

@@ -58,6 +58,8 @@ pub(crate) async fn watch(
                     return;
                 }
             }
+            // The node thread ends before the metadata store on an orderly stop.
+            Err(_) if node.is_gone() => return,
             Err(reason) => stop::storage_failed("the view of the metadata ended", &reason),
         }
     }

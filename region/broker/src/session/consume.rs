@@ -61,9 +61,9 @@ impl Broker {
         let (name, subscription) =
             self.permitted_subscription(conn, &command.topic, &command.subscription, Operation::Consume)?;
         let Some(session) = self.sessions.get(&conn) else { return Ok(()) };
-        if session.consumers.contains_key(&command.consumer_id) {
-            let text = format!("consumer id {} is already in use on this connection", command.consumer_id);
-            return Err((ServerError::ServiceNotReady, text));
+        if let Some(handle) = session.consumers.get(&command.consumer_id) {
+            let same = handle.topic == name && handle.subscription == subscription;
+            return self.repeat_consumer(now, conn, &command, same);
         }
         if self.handles(conn) >= HANDLES_MAX {
             let text = format!("a connection may have {HANDLES_MAX} producers and consumers; open another one");
@@ -86,6 +86,24 @@ impl Broker {
         }
         self.remember_consumer(key, name, subscription);
         Ok(())
+    }
+
+    /// The same consumer asked for again is told the same again (facts/pulsar-wire.md §7).
+    fn repeat_consumer(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        command: &CommandSubscribe,
+        same: bool,
+    ) -> Result<(), Refusal> {
+        let joined =
+            self.with_consumer(now, conn, command.consumer_id, |topic, name, key, _| topic.has_consumer(name, key));
+        if same && joined == Some(true) {
+            self.out.command(conn, &commands::success(command.request_id));
+            return Ok(());
+        }
+        let text = format!("consumer id {} is already in use on this connection", command.consumer_id);
+        Err((ServerError::ServiceNotReady, text))
     }
 
     fn check_type_enabled(&self, name: &TopicName, kind: SubType) -> Result<(), Refusal> {

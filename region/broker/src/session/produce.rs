@@ -8,7 +8,7 @@ use crate::session::schema::SchemaWait;
 use crate::session::{HANDLES_MAX, ProducerHandle};
 use crate::topic::call::TopicCall;
 use crate::topic::producers::{ProducerKey, ProducerSpec};
-use base::{Now, TopicName};
+use base::{Now, OwnerId, TopicName};
 use bytes::Bytes;
 use tenancy::{Object, Operation, Resource};
 use wire::commands;
@@ -46,9 +46,8 @@ impl Broker {
             self.permit(conn, Operation::CreateSubscription, Object::Subscription(&name, &subscription))?;
         }
         let Some(session) = self.sessions.get(&conn) else { return Ok(()) };
-        if session.producers.contains_key(&command.producer_id) {
-            let text = format!("producer id {} is already in use on this connection", command.producer_id);
-            return Err((ServerError::ServiceNotReady, text));
+        if let Some(slot) = session.producers.get(&command.producer_id).map(|handle| handle.slot) {
+            return self.repeat_producer(now, conn, slot, &name, &command);
         }
         if self.handles(conn) >= HANDLES_MAX {
             let text = format!("a connection may have {HANDLES_MAX} producers and consumers; open another one");
@@ -68,6 +67,26 @@ impl Broker {
         }
         self.remember_producer(key, &name);
         Ok(())
+    }
+
+    /// The same producer asked for again is told the same again (facts/pulsar-wire.md §6).
+    fn repeat_producer(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        slot: OwnerId,
+        name: &TopicName,
+        command: &CommandProducer,
+    ) -> Result<(), Refusal> {
+        let key = ProducerKey { conn, producer_id: command.producer_id };
+        let request_id = command.request_id;
+        match self.with_topic(slot, now, |topic, env| topic.repeat_producer(key, name, request_id, env)) {
+            Some(true) => Ok(()),
+            Some(false) | None => {
+                let text = format!("producer id {} is already in use on this connection", command.producer_id);
+                Err((ServerError::ServiceNotReady, text))
+            }
+        }
     }
 
     fn producer_spec(&mut self, conn: ConnId, command: &CommandProducer) -> Result<ProducerSpec, Refusal> {

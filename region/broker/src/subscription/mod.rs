@@ -201,6 +201,10 @@ impl Subscription {
         self.dispatch(env);
     }
 
+    pub fn has_consumer(&self, key: ConsumerKey) -> bool {
+        self.consumers.contains(key)
+    }
+
     /// The consumer closed or its connection is gone: what lay with it goes to others.
     pub fn remove_consumer(&mut self, key: ConsumerKey, env: &mut Env<'_>) {
         if self.consumers.remove(key).is_none() {

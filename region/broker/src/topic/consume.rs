@@ -92,6 +92,12 @@ impl Topic {
         Some(self.ledger.cursor(sub.cursor())?.mark_delete())
     }
 
+    /// Whether the subscription has taken this consumer in.
+    pub(crate) fn has_consumer(&self, name: &SubscriptionName, key: ConsumerKey) -> bool {
+        let sub = self.subs.by_name.get(name).and_then(|id| self.subs.by_id.get(id));
+        sub.is_some_and(|sub| sub.has_consumer(key))
+    }
+
     pub(crate) fn consumer_stats(
         &self,
         name: &SubscriptionName,

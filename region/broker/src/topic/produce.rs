@@ -1,10 +1,11 @@
 //! Letting producers in and out.
 
+use crate::core::LOG_FULL;
 use crate::io::BrokerEffect;
 use crate::topic::call::Handle;
 use crate::topic::producers::{Admission, ProducerKey, ProducerSpec};
 use crate::topic::{Topic, TopicEnv};
-use base::SubscriptionName;
+use base::{SubscriptionName, TopicName};
 use std::collections::VecDeque;
 use tenancy::{Backlog, BacklogVerdict};
 use wire::commands;
@@ -61,6 +62,10 @@ impl Topic {
         if self.settings.policies.encryption_required && !spec.encrypted {
             let text = format!("namespace {} requires encryption; use an encrypting producer", self.name.namespace());
             return Err((ServerError::MetadataError, text));
+        }
+        if env.core.is_log_full() {
+            // Clients try again after this one, without a word to the application until their send times out.
+            return Err((ServerError::ServiceNotReady, LOG_FULL.to_owned()));
         }
         match self.backlog_verdict(env) {
             BacklogVerdict::HoldProducers(excess) => {
@@ -135,6 +140,21 @@ impl Topic {
         let epoch = self.producers.epoch();
         let success = commands::producer_success(spec.request_id, &spec.name, last, spec.schema_version, epoch);
         env.out.command(spec.key.conn, &success);
+    }
+
+    /// Welcomes a producer of this topic again; false when it is another topic's, or not admitted yet.
+    pub(crate) fn repeat_producer(
+        &mut self,
+        key: ProducerKey,
+        name: &TopicName,
+        request_id: u64,
+        env: &mut TopicEnv<'_>,
+    ) -> bool {
+        let waits = self.awaiting_epoch.list.iter().any(|(_, spec)| spec.key == key);
+        let Some(producer) = self.producers.get(key).filter(|_| !waits && self.name == *name) else { return false };
+        let spec = ProducerSpec { request_id, ..producer.spec.clone() };
+        self.welcome(&spec, env);
+        true
     }
 
     /// A producer closed or its connection is gone; the next waiter may come in.

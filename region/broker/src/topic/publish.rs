@@ -8,6 +8,7 @@
 //! - I2  a receipt leaves only after the log confirmed the entry, or, for a duplicate, after everything before it.
 //! - I3  every byte charged to a connection is released once.
 
+use crate::core::{Core, LOG_FULL};
 use crate::session::held::Charge;
 use crate::topic::dedup::{Chunk, DedupVerdict, Sequence};
 use crate::topic::log_state::{LastEntry, StoredNow, batch_index, sequence_of};
@@ -144,7 +145,7 @@ impl Topic {
         if !self.is_ready() || self.producers.get(key).is_none() {
             return Ok(());
         }
-        let hints = match self.check_send(command, &body) {
+        let hints = match self.check_send(command, &body, env.core) {
             Ok(hints) => hints,
             Err((code, text)) => {
                 refuse(env, key, command, code, text);
@@ -174,9 +175,17 @@ impl Topic {
         Ok(())
     }
 
-    fn check_send(&self, command: &CommandSend, body: &Bytes) -> Result<PayloadHints, (ServerError, String)> {
+    fn check_send(
+        &self,
+        command: &CommandSend,
+        body: &Bytes,
+        core: &Core,
+    ) -> Result<PayloadHints, (ServerError, String)> {
         if self.terminated.is_some() {
             return Err((ServerError::TopicTerminatedError, format!("topic {} is terminated", self.name)));
+        }
+        if core.is_log_full() {
+            return Err((ServerError::PersistenceError, LOG_FULL.to_owned()));
         }
         let hints = check(command, body, self.settings.policies.limits.message_bytes)?;
         if self.settings.policies.encryption_required && !hints.has_encryption_keys {

@@ -7,6 +7,7 @@
 use super::{ConfigError, ServerConfig, broker_conf, file};
 use auth::{KeySource, PublicAlg, TokenKey};
 use base::{RegionId, RegionName};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -52,7 +53,7 @@ pub(super) const SETTINGS: &[Setting] = settings! {
     "server" "data" "" |s, v| { s.config.data = PathBuf::from(v); Ok(()) };
     "server" "region" "clusterName" |s, v| put(&mut s.config.region, RegionName::parse(v));
     "server" "region_number" "" |s, v| { s.config.region_number = Some(region_number(v)?); Ok(()) };
-    "server" "bind" "bindAddress" |s, v| put(&mut s.config.bind, v.parse::<std::net::IpAddr>());
+    "server" "bind" "bindAddress" |s, v| put(&mut s.config.bind, ip_address(v));
     "server" "advertised" "advertisedAddress" |s, v| { s.config.advertised = text(v); Ok(()) };
     "server" "pulsar_port" "brokerServicePort" |s, v| number(&mut s.config.pulsar_port, v);
     "server" "http_port" "webServicePort" |s, v| number(&mut s.config.http_port, v);
@@ -193,6 +194,10 @@ fn read_text(path: &Path) -> Result<String, ConfigError> {
 fn put<T, E: std::fmt::Display>(place: &mut T, value: Result<T, E>) -> Result<(), String> {
     *place = value.map_err(|error| error.to_string())?;
     Ok(())
+}
+
+fn ip_address(value: &str) -> Result<IpAddr, String> {
+    value.parse().map_err(|_| format!("'{value}' is no IP address: write one, such as 127.0.0.1, 0.0.0.0 or ::1"))
 }
 
 fn number<T: FromStr>(place: &mut T, value: &str) -> Result<(), String> {

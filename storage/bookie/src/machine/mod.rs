@@ -168,6 +168,11 @@ impl Bookie {
         self.node
     }
 
+    /// Whether adds are refused because the disk is nearly full.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
     /// Counters and sizes at this moment.
     pub fn stats(&self) -> BookieStats {
         let (log_bytes, live_bytes) = self.index.files.totals();
