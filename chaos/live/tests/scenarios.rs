@@ -23,7 +23,9 @@ fn a_namespace_quota_holds_and_its_neighbour_is_unmoved() -> anyhow::Result<()> 
 #[test]
 fn the_playground_heals_after_a_cut_of_20_s_four_kills_and_a_freeze_of_15_s() -> anyhow::Result<()> {
     live::run("playground_healed.py")
+}
 
+#[test]
 fn no_command_tells_anything_to_wrong_tokens() -> anyhow::Result<()> {
     live::run("wrong_tokens.py")
 }
