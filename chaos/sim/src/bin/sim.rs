@@ -141,7 +141,7 @@ fn main() -> ExitCode {
         }
         Some("campaign") => campaign(&args),
         Some("ledger") => {
-            let start = number(&args, "--seed").or(number(&args, "--start")).unwrap_or(0);
+            let start = number(&args, "--seed").or_else(|| number(&args, "--start")).unwrap_or(0);
             let seeds = if number(&args, "--seed").is_some() { 1 } else { number(&args, "--seeds").unwrap_or(1000) };
             ledgers(start..start + seeds, 1)
         }
