@@ -171,7 +171,7 @@ fn too_much_within_ten_seconds_is_found() {
     history.acked.extend(std::iter::repeat_n(many.clone(), 100));
     assert_eq!(check(&history), [], "duplicates are not charged");
     for acked in &mut history.acked {
-        acked.position.get_or_insert(Position::new(LedgerId(1), 0));
+        acked.position.get_or_insert_with(|| Position::new(LedgerId(1), 0));
     }
     assert!(kinds(&history).contains(&Kind::Quota));
 }
