@@ -63,7 +63,8 @@ def check_creation(ask, client):
 
 
 def check_unload(ask, client):
-    """Closing the topic again and again under load: clients come back, and every message arrives in order."""
+    """Closing the topic again and again under load: clients come back, and every message is stored once and in order."""
+    client.subscribe(name("moving"), "audit", initial_position=EARLIEST).close()
     consumer = client.subscribe(name("moving"), "s", initial_position=EARLIEST)
     producer = client.create_producer(name("moving"), batching_enabled=False, block_if_queue_full=True)
     done, failed, count = threading.Event(), [], [0]
@@ -90,6 +91,10 @@ def check_unload(ask, client):
         assert number <= seen + 1, f"{number} came after {seen}"
         seen = max(seen, number)
         consumer.acknowledge(message)
+    audit = client.subscribe(name("moving"), "audit")
+    stored = [int(audit.receive(10000).data()) for _ in range(count[0])]
+    assert stored == list(range(count[0])), f"{len(set(stored))} distinct of {count[0]}, in order: {stored == sorted(stored)}"
+    audit.close()
     ask("PUT", f"{PUBLIC}/absent/unload", status=404)
     ask("PUT", "/admin/v2/namespaces/public/default/unload")
     producer.send(b"last")

@@ -22,6 +22,21 @@ topic = "persistent://acme/orders/geo"
 clients = {name: region.client() for name, region in regions.items()}
 for client in clients.values():
     client.subscribe(topic, "keep", initial_position=pulsar.InitialPosition.Earliest)
+# Policies and partitions that are set in one region are seen in the other, whichever it is.
+for here, there, rate in (("east", "west", 5_000_000), ("west", "east", 6_000_000)):
+    limits = {"publishThrottlingRateInMsg": rate, "publishThrottlingRateInByte": -1}
+    own = "/admin/v2/persistent/acme/orders/geo"
+    until("the topic is listed", lambda: topic in regions[here].http("GET", "/admin/v2/persistent/acme/orders"))
+    regions[here].http("POST", own + "/publishRate", limits)
+    until("a topic's policy is seen there",
+          lambda: (regions[there].http("GET", own + "/publishRate") or {}).get("publishThrottlingRateInMsg") == rate)
+    regions[here].http("POST", "/admin/v2/namespaces/acme/orders/messageTTL", rate)
+    until("a namespace's policy is seen there",
+          lambda: regions[there].http("GET", "/admin/v2/namespaces/acme/orders/messageTTL") == rate)
+    split = f"/admin/v2/persistent/acme/orders/split-{here}"
+    regions[here].http("PUT", split + "/partitions", 3)
+    until("a partitioned topic exists there too",
+          lambda: regions[there].http("GET", split + "/partitions")["partitions"] == 3)
 producers = {name: clients[name].create_producer(topic, producer_name=f"from-{name}", block_if_queue_full=True)
              for name in names}
 sent = 0

@@ -73,6 +73,7 @@ pub struct Broker {
     pub(crate) schemas: SchemaRegistry,
     pub(crate) waiting: crate::session::waiting::MetaWaiters,
     pub(crate) usage: crate::usage::Usage,
+    pub(crate) policy_sync: crate::policy_sync::PolicySync,
     pub(crate) housekeeping: Mono,
     pub(crate) producer_names: u64,
     /// Up to which revision the metadata view has come.
@@ -98,6 +99,7 @@ impl Broker {
             schemas: SchemaRegistry::default(),
             waiting: Default::default(),
             usage: Default::default(),
+            policy_sync: Default::default(),
             housekeeping: Mono(0),
             producer_names: 0,
             metadata_revision: 0,

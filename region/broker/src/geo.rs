@@ -1,32 +1,22 @@
-//! Frames between regions on their way to topics, and policies that travel with them.
+//! Frames between regions on their way to topics.
 //!
-//! **What**  Entries and link control go to the topic that a link number names. Namespace and topic policies are sent to every
-//! region that the namespace replicates to; the newer record wins by version, then by writer.
+//! **What**  Entries and link control go to the topic that a link number names; records go to `policy_sync`.
 //!
 //! **Invariants**
 //! - I1  a frame reaches a topic only when the namespace replicates with the region it came from (`Topic::handle_link_open`).
-//! - I2  a policy record is stored only when it is newer than ours, by compare-and-put.
 
 use crate::broker::Broker;
 use crate::io::BrokerEffect;
-use crate::session::waiting::Waiter;
 use crate::topic::call::TopicCall;
 use crate::topic::links::RegionState;
-use base::{NamespaceName, Now, OwnerId, RegionId, RegionName};
-use bytes::Bytes;
-use meta_api::{Compare, MetaRequest, Write};
-use tenancy::PolicyRecord;
-use tenancy::keys::{self, Key};
+use base::{Now, OwnerId, RegionName};
 use wire::region::RegionFrame;
 
 impl Broker {
     pub(crate) fn handle_region_up(&mut self, now: Now, region: RegionName) {
         self.core.regions_up.insert(region.clone());
         self.tell_topics(now, &region, RegionState::Up);
-        let namespaces: Vec<NamespaceName> = self.core.directory.namespaces().map(|(name, _)| name.clone()).collect();
-        for namespace in namespaces {
-            self.send_policy(&namespace, Some(&region));
-        }
+        self.send_all_records(&region);
     }
 
     pub(crate) fn handle_region_down(&mut self, now: Now, region: &RegionName) {
@@ -45,7 +35,7 @@ impl Broker {
     pub(crate) fn handle_region_frame(&mut self, now: Now, from: &RegionName, frame: RegionFrame) {
         match frame {
             RegionFrame::Hello { .. } => (),
-            RegionFrame::Policy { key, version, writer, value } => self.take_policy(from, key, version, writer, value),
+            RegionFrame::Policy { key, value, .. } => self.take_record(from, key, value),
             RegionFrame::Open { link, topic } => match self.creation_rule_for_link(&topic, from) {
                 Ok(create) => self.call(now, &topic, create, TopicCall::LinkOpen { from: from.clone(), link }),
                 Err(reason) => {
@@ -98,57 +88,5 @@ impl Broker {
             return Ok(crate::topic::open::CreateTopic::Never);
         }
         Ok(crate::topic::open::CreateTopic::IfAbsent { properties: Default::default() })
-    }
-
-    /// Sends a namespace's policies to the regions that it replicates to, or to one of them.
-    pub(crate) fn send_policy(&mut self, namespace: &NamespaceName, only: Option<&RegionName>) {
-        let Some(record) = self.core.directory.namespace_record(namespace) else { return };
-        let own = self.core.directory.cluster_name();
-        let number = self.core.options.region;
-        let Ok(value) = serde_json::to_vec(record) else { return };
-        let value = Bytes::from(value);
-        let targets: Vec<RegionName> = record
-            .policies
-            .replication_clusters
-            .iter()
-            .filter(|region| {
-                *region != own && only.is_none_or(|only| only == *region) && self.core.is_region_up(region)
-            })
-            .cloned()
-            .collect();
-        let (key, version) = (keys::namespace_key(namespace), record.version);
-        for to in targets {
-            let frame = RegionFrame::Policy { key: key.clone(), version, writer: number, value: Some(value.clone()) };
-            self.out.effect(BrokerEffect::Region { to, group: 0, frame });
-        }
-    }
-
-    fn take_policy(&mut self, from: &RegionName, key: String, _version: u64, _writer: RegionId, value: Option<Bytes>) {
-        let (Some(Key::Namespace(namespace)), Some(value)) = (Key::parse(&key), value) else { return };
-        let Ok(theirs) = serde_json::from_slice::<PolicyRecord>(&value) else {
-            let text = format!("region {from} sent a policy record of namespace {namespace} that cannot be read");
-            return self.out.effect(BrokerEffect::Alarm { text });
-        };
-        if !theirs.policies.replication_clusters.contains(from) {
-            return;
-        }
-        if self.core.directory.tenant(namespace.tenant()).is_none() {
-            let text = format!(
-                "region {from} replicates namespace {namespace}, but its tenant does not exist here; create it"
-            );
-            return self.out.effect(BrokerEffect::Alarm { text });
-        }
-        let mut merged = theirs;
-        let compare = match self.core.directory.namespace_record(&namespace) {
-            Some(ours) if !merged.is_newer_than(ours) => return, // I2
-            Some(ours) => {
-                merged.local = ours.local.clone();
-                vec![Compare::Exists { key: key.clone() }]
-            }
-            None => vec![Compare::Absent { key: key.clone() }],
-        };
-        let Ok(value) = serde_json::to_vec(&merged) else { return };
-        let request = MetaRequest::Txn { compare, writes: vec![Write::Put { key: key.clone(), value: value.into() }] };
-        self.ask_meta(request, Waiter::Policy { key });
     }
 }

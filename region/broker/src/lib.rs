@@ -16,6 +16,7 @@ pub mod io;
 mod ledger_ids;
 mod limits;
 pub mod outbox;
+mod policy_sync;
 pub mod schema;
 mod session;
 pub mod stats;

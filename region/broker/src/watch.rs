@@ -21,7 +21,9 @@ impl Broker {
                 continue;
             }
             let gone = event.value.is_none();
-            match self.core.directory.apply(&event.key, event.value.as_deref()) {
+            let change = self.core.directory.apply(&event.key, event.value.as_deref());
+            self.note_record(&event.key, event.revision, gone);
+            match change {
                 Change::Cluster(_) => {
                     self.core.refresh_regions();
                     self.refresh_topics(now, |_| true);
@@ -44,11 +46,7 @@ impl Broker {
         if gone {
             return self.close_namespace(now, namespace);
         }
-        let record = self.core.directory.namespace_record(namespace);
-        let ours = record.is_some_and(|record| record.writer.as_ref() == Some(self.core.directory.cluster_name()));
-        if ours {
-            self.send_policy(namespace, None);
-        }
+        self.send_records_of(namespace);
         self.refresh_topics(now, |name| name.namespace() == namespace);
     }
 

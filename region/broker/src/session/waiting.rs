@@ -16,8 +16,8 @@ pub(crate) enum Waiter {
     Partitions { conn: ConnId, request_id: u64, topic: TopicName, partitions: u32 },
     /// The registration of a schema.
     Schema { write: SchemaWrite, then: SchemaWait },
-    /// A policy that came from another region.
-    Policy { key: String },
+    /// A record that came from another region.
+    Record(Box<crate::policy_sync::Arrived>),
 }
 
 /// All waiting commands.
@@ -52,12 +52,7 @@ impl Broker {
                 self.out.command(conn, &reply);
             }
             Some(Waiter::Schema { write, then }) => self.handle_schema_written(now, write, then, response),
-            Some(Waiter::Policy { key }) => {
-                if let MetaResponse::Unavailable { reason } = response {
-                    let text = format!("policy {key} of another region could not be stored: {reason}");
-                    self.out.effect(BrokerEffect::Alarm { text });
-                }
-            }
+            Some(Waiter::Record(arrived)) => self.handle_record_stored(*arrived, &response),
             None => (),
         }
     }

@@ -169,11 +169,24 @@ impl Topic {
 
     /// Ends every producer and consumer: their clients look the topic up again.
     pub(crate) fn disconnect_all(&mut self, env: &mut TopicEnv<'_>) {
-        let mut leaving = self.producers.take_all();
-        leaving.extend(self.producers.take_waiting().iter().map(|spec| spec.key));
-        for key in leaving {
+        self.disconnect_producers(env);
+        self.disconnect_consumers(env);
+    }
+
+    pub(crate) fn disconnect_producers(&mut self, env: &mut TopicEnv<'_>) {
+        for key in self.producers.take_all() {
             self.push_close_producer(key, env);
         }
+        self.disconnect_waiting_producers(env);
+    }
+
+    fn disconnect_waiting_producers(&mut self, env: &mut TopicEnv<'_>) {
+        for spec in self.producers.take_waiting() {
+            self.push_close_producer(spec.key, env);
+        }
+    }
+
+    fn disconnect_consumers(&mut self, env: &mut TopicEnv<'_>) {
         let subs: Vec<SubId> = self.subs.by_id.keys().copied().collect();
         for id in subs {
             self.with_sub(id, env, |sub, sub_env| sub.disconnect_all(sub_env));
@@ -214,11 +227,13 @@ impl Topic {
         env.out.note(Note::TopicChanged { slot: self.slot });
     }
 
-    /// Starts an orderly close: clients leave at once, the log finishes what is pending.
+    /// Starts an orderly close: consumers leave at once, the log finishes what is pending. Producers hear of it behind their
+    /// last receipts, so that nobody sends again what is stored.
     pub(crate) fn begin_close(&mut self, env: &mut TopicEnv<'_>) {
         match self.phase {
             Phase::Ready => {
-                self.disconnect_all(env);
+                self.disconnect_waiting_producers(env);
+                self.disconnect_consumers(env);
                 self.links.stop("the topic is unloaded", env.out);
                 self.phase = Phase::Closing;
                 self.ledger.close(env.now, &mut self.ledger_fx);

@@ -141,7 +141,7 @@ impl Topic {
         charge: Charge,
         env: &mut TopicEnv<'_>,
     ) -> Result<(), Mono> {
-        // While closing: the client was told by CloseProducer and sends again after it reconnects.
+        // While closing: the client will be told by CloseProducer and sends again after it reconnects.
         if !self.is_ready() || self.producers.get(key).is_none() {
             return Ok(());
         }

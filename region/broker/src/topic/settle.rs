@@ -74,6 +74,7 @@ impl Topic {
             ManagedEvent::Deleted { result } => self.handle_log_deleted(result, env),
             ManagedEvent::Closed => {
                 let reason = "the topic was unloaded; look it up again".to_owned();
+                self.disconnect_producers(env);
                 self.admin.unloaded(env.out);
                 self.end(ServerError::ServiceNotReady, reason, env);
             }
