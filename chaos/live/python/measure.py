@@ -15,7 +15,7 @@ import threading
 import time
 
 import pulsar
-from region import BINARY, Region, until
+from region import BINARY, Region, joined, until
 
 OUT = os.path.abspath(sys.argv[1])
 os.makedirs(OUT, exist_ok=True)
@@ -143,16 +143,7 @@ def log_gib(region):
 
 
 def geo():
-    regions = {name: Region(FOLDER, name, "--region-number", str(number))
-               for name, number in (("east", 1), ("west", 2))}
-    names = list(regions)
-    records = {name: region.http("GET", f"/admin/v2/clusters/{name}") for name, region in regions.items()}
-    for name, region in regions.items():
-        for other in names:
-            if other != name:
-                region.http("PUT", f"/admin/v2/clusters/{other}", records[other])
-        region.http("PUT", "/admin/v2/tenants/acme", {"adminRoles": [], "allowedClusters": names})
-        region.http("PUT", "/admin/v2/namespaces/acme/orders", {"replication_clusters": names})
+    regions = joined(FOLDER)
     east, west = regions["east"], regions["west"]
     lag = bench("geo", east, "geo-lag", "--to-url", f"pulsar://127.0.0.1:{west.ports['pulsar']}",
                 "--topic", "acme/orders/lag", "--seconds", "10")["lag"]

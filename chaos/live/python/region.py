@@ -107,6 +107,19 @@ def run(*words, stdin=None):
     return done.returncode, done.stdout, done.stderr
 
 
+def joined(folder, *flags):
+    """Two regions that know each other; namespace acme/orders lives in both."""
+    regions = {name: Region(folder, name, "--region-number", str(number), *flags)
+               for name, number in (("east", 1), ("west", 2))}
+    records = {name: region.http("GET", f"/admin/v2/clusters/{name}") for name, region in regions.items()}
+    for name, region in regions.items():
+        for other in regions.keys() - {name}:
+            region.http("PUT", f"/admin/v2/clusters/{other}", records[other])
+        region.http("PUT", "/admin/v2/tenants/acme", {"adminRoles": [], "allowedClusters": list(regions)})
+        region.http("PUT", "/admin/v2/namespaces/acme/orders", {"replication_clusters": list(regions)})
+    return regions
+
+
 def until(what, condition, seconds=30):
     """Waits for a condition; the test fails when it does not come true in time."""
     deadline = time.monotonic() + seconds

@@ -3,19 +3,12 @@
 import sys
 
 import pulsar
-from region import Region, drain, until
+from region import drain, joined, until
 
 COUNT = 1500
-regions = {name: Region(sys.argv[1], name, "--region-number", str(number))
-           for name, number in (("east", 1), ("west", 2))}
-records = {name: region.http("GET", f"/admin/v2/clusters/{name}") for name, region in regions.items()}
+regions = joined(sys.argv[1])
 names = list(regions)
-for name, region in regions.items():
-    for other in names:
-        if other != name:
-            region.http("PUT", f"/admin/v2/clusters/{other}", records[other])
-    region.http("PUT", "/admin/v2/tenants/acme", {"adminRoles": [], "allowedClusters": names})
-    region.http("PUT", "/admin/v2/namespaces/acme/orders", {"replication_clusters": names})
+for region in regions.values():
     region.http("POST", "/admin/v2/namespaces/acme/orders/deduplication", True)
 
 topic = "persistent://acme/orders/geo"
