@@ -29,7 +29,9 @@ for here, there, rate in (("east", "west", 5_000_000), ("west", "east", 6_000_00
     split = f"/admin/v2/persistent/acme/orders/split-{here}"
     regions[here].http("PUT", split + "/partitions", 3)
     until("a partitioned topic exists there too",
-          lambda: regions[there].http("GET", split + "/partitions")["partitions"] == 3)
+          lambda: split.replace("/admin/v2/persistent/", "persistent://")
+          in regions[there].http("GET", "/admin/v2/persistent/acme/orders/partitioned"))
+    assert regions[there].http("GET", split + "/partitions")["partitions"] == 3
 producers = {name: clients[name].create_producer(topic, producer_name=f"from-{name}", block_if_queue_full=True)
              for name in names}
 sent = 0

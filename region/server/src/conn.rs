@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use wire::frame::{FrameLimits, FrameSplitter, RawFrame};
@@ -59,7 +59,7 @@ pub(crate) async fn serve(stream: TcpStream, conn: ConnId, node: NodeHandle, mes
 }
 
 async fn read_frames(
-    mut reader: OwnedReadHalf,
+    reader: OwnedReadHalf,
     conn: ConnId,
     node: &NodeHandle,
     outlet: &Outlet,
@@ -81,10 +81,18 @@ async fn read_frames(
         if room == 0 || (buffer.is_empty() && room < want / 2) {
             buffer.reserve(want);
         }
-        let read = reader.read_buf(&mut buffer).await?;
-        if read == 0 {
-            return Ok(());
-        }
+        let read = match reader.try_read_buf(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if buffer.is_empty() {
+                    buffer = BytesMut::new(); // Whoever is silent holds no memory.
+                }
+                reader.readable().await?;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         want = if read >= want / 2 { (want * 2).clamp(READ_BYTES_MIN, READ_BYTES) } else { want };
         if !raised && outlet.is_authenticated() {
             splitter.set_limits(FrameLimits::connected(message_bytes_max));

@@ -8,7 +8,7 @@
 //!
 //! **Not here**  What the frames mean (`link`, `broker`), where peers and their certificates are configured (`admin`).
 //!
-//! **Tests**  `tests/` on loopback: identities, reconnecting, order, bounds; `examples/throughput.rs` measures.
+//! **Tests**  `tests/` on loopback: identities, reconnecting, order, bounds; `examples/frames` measures.
 
 mod config;
 mod endpoint;

@@ -75,7 +75,9 @@ impl World {
             faults.push(Fault::Cut { for_time: rng.range(100 * MS, 15 * SECOND) });
         }
         for _ in 0..options.kills {
-            let client = usize::try_from(rng.below(self.clients.len() as u64)).unwrap_or(0);
+            // Half of them hit a producer (they come first): what it sent and nobody answered is sent again.
+            let among = if rng.percent(50) { self.history.producers.len() } else { self.clients.len() };
+            let client = usize::try_from(rng.below(among as u64)).unwrap_or(0);
             faults.push(Fault::Kill { client });
         }
         for _ in 0..options.stalls {

@@ -34,7 +34,9 @@ const HIGH: std::ops::Range<i32> = 32768..65536;
 #[test]
 fn every_key_has_one_consumer_and_stays_in_order() {
     let mut bed = Bed::new();
-    (1..=3).for_each(|conn| drop(bed.consumer(conn, SubType::KeyShared, 1000)));
+    for conn in 1..=3 {
+        bed.consumer(conn, SubType::KeyShared, 1000);
+    }
     let mut by_key: BTreeMap<Position, String> = BTreeMap::new();
     for n in 0..120 {
         let name = format!("key-{}", n % 17);
@@ -216,7 +218,9 @@ fn bad_ranges_and_other_modes_are_refused() {
 #[test]
 fn messages_without_a_key_are_spread_and_each_is_delivered_once() {
     let mut bed = Bed::new();
-    (1..=2).for_each(|conn| drop(bed.consumer(conn, SubType::KeyShared, 1000)));
+    for conn in 1..=2 {
+        bed.consumer(conn, SubType::KeyShared, 1000);
+    }
     bed.publish(60);
     let mut all = [bed.got(1), bed.got(2)].concat();
     assert!(!bed.got(1).is_empty() && !bed.got(2).is_empty());

@@ -103,7 +103,7 @@ proptest! {
             let fits = !named.is_empty() && distinct.len() == slots.len() && slots.iter().all(|s| !owners.contains_key(s));
             prop_assert_eq!(ranges.stick(key(consumer), &named).is_ok(), fits);
             if fits {
-                slots.iter().for_each(|slot| drop(owners.insert(*slot, consumer)));
+                owners.extend(slots.iter().map(|slot| (*slot, consumer)));
             }
             for slot in 0..70 {
                 prop_assert_eq!(ranges.owner(slot), owners.get(&slot).map(|n| key(*n)));

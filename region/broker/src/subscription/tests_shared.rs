@@ -11,7 +11,9 @@ use wire::pulsar::{CommandRedeliverUnacknowledgedMessages, MessageIdData};
 #[test]
 fn entries_go_round_among_consumers_and_to_one_only() {
     let mut bed = Bed::new();
-    (1..=3).for_each(|conn| drop(bed.consumer(conn, SubType::Shared, 100)));
+    for conn in 1..=3 {
+        bed.consumer(conn, SubType::Shared, 100);
+    }
     for _ in 0..9 {
         bed.publish(1);
     }

@@ -1,6 +1,6 @@
 //! Measures the region link: two endpoints in this process over loopback, one way, entries of one size.
 //!
-//! `cargo run --release -p quic --example throughput -- [MiB] [body bytes] [bbr|cubic] [groups] [RTT ms] [loss per mille]`
+//! `cargo run --release -p quic --example frames -- [MiB] [body bytes] [bbr|cubic] [groups] [RTT ms] [loss per mille]`
 //!
 //! With an RTT the datagrams pass a relay that delays them, loses some, and carries none above an Ethernet frame. Prints
 //! megabytes per second at the receiver and the processor time of both ends (and the relay) together.
