@@ -348,11 +348,11 @@ impl Bed {
     }
 
     pub(super) fn ack_response(&self, request: u64) -> Option<CommandAckResponse> {
-        let responses = self.commands.iter().filter_map(|(_, command)| match &command.command {
+        let mut responses = self.commands.iter().filter_map(|(_, command)| match &command.command {
             Some(Command::AckResponse(response)) => Some(response),
             _ => None,
         });
-        responses.cloned().find(|response| response.request_id == Some(request))
+        responses.find(|response| response.request_id == Some(request)).cloned()
     }
 
     /// Gives entries back, all when none is named, and settles.

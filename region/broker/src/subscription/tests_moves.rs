@@ -35,7 +35,8 @@ fn a_reset_disconnects_everybody_before_success_and_reads_from_its_target() {
     bed.publish(10);
     bed.consumer(1, SubType::Shared, 100);
     bed.consumer(2, SubType::Shared, 100);
-    bed.ack(1, &bed.published[..8].to_vec());
+    let acked = bed.published[..8].to_vec();
+    bed.ack(1, &acked);
     bed.commands.clear();
     bed.taken();
     bed.reset(bed.published[3], None, CLIENT);

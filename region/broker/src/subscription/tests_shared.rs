@@ -54,7 +54,8 @@ fn what_a_leaver_held_goes_to_the_others_and_is_not_counted_as_redelivered() {
         bed.publish(10);
         bed.consumer(1, SubType::Shared, 10);
         bed.pass(1000);
-        bed.ack(1, &bed.published[3..6].to_vec());
+        let acked = bed.published[3..6].to_vec();
+        bed.ack(1, &acked);
         bed.taken();
         bed.consumer(2, SubType::Shared, 100);
         bed.leave(1);
@@ -153,7 +154,8 @@ fn unacknowledged_messages_stop_a_consumer_at_its_limit_and_others_go_on() {
     assert!(bed.sub.stats(&bed.log, bed.now).consumers[0].blocked_consumer_on_unacked_msgs);
     bed.consumer(2, SubType::Shared, 100);
     assert_eq!(bed.got(2), bed.published[3..6]);
-    bed.ack(1, &bed.published[..2].to_vec());
+    let acked = bed.published[..2].to_vec();
+    bed.ack(1, &acked);
     assert_eq!(bed.got(1).len(), 5);
     bed.give_back(2, &[]);
     assert_eq!(bed.got(2).len(), 6, "what is given back makes room");
@@ -168,7 +170,8 @@ fn unacknowledged_messages_of_all_together_stop_the_subscription() {
     bed.consumer(2, SubType::Shared, 100);
     assert_eq!(bed.delivered.len(), 5);
     assert!(bed.sub.stats(&bed.log, bed.now).backlog.blocked_subscription_on_unacked_msgs);
-    bed.ack(1, &bed.published[..4].to_vec());
+    let acked = bed.published[..4].to_vec();
+    bed.ack(1, &acked);
     assert_eq!(bed.delivered.len(), 9);
     let off = SubscriptionOptions { unacked_max_per_subscription: 0, unacked_max_per_consumer: 0 };
     bed.act(|sub, env| sub.set_options(off, env));
