@@ -147,7 +147,7 @@ def geo():
     east, west = regions["east"], regions["west"]
     lag = bench("geo", east, "geo-lag", "--to-url", f"pulsar://127.0.0.1:{west.ports['pulsar']}",
                 "--topic", "acme/orders/lag", "--seconds", "10")["lag"]
-    note("geo_lag_ms", {key: lag[key] for key in lag if key.startswith("p")})
+    note("geo_lag_ms", {key: lag[key] / 1000 for key in lag if key.startswith("p")})
     catch_up(east, west)
     for region in regions.values():
         region.stop()
