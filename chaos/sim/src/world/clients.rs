@@ -31,6 +31,19 @@ pub(super) struct Conn {
 }
 
 impl World {
+    /// Sets a client's alarm.
+    pub(super) fn wake_at(&mut self, client: usize, at: Time) {
+        self.wakes.insert(client, at);
+        self.queue.plan(at, Event::Wake { client });
+    }
+
+    pub(super) fn on_wake(&mut self, client: usize) {
+        if self.wakes.get(&client) == Some(&self.now) {
+            self.wakes.remove(&client);
+            self.tell_client(client, Left::default(), |client, io| client.on_wake(io));
+        }
+    }
+
     /// Runs `act` on a client and does what it wants.
     pub(super) fn tell_client(&mut self, index: usize, left: Left, act: impl FnOnce(&mut Client, &mut Io<'_>)) {
         let mut io = Io {
@@ -47,7 +60,7 @@ impl World {
         act(&mut self.clients[index], &mut io);
         let Io { sends, close, dial, wake, .. } = io;
         if let Some(at) = wake {
-            self.queue.plan(at, Event::Wake { client: index });
+            self.wake_at(index, at);
         }
         if dial && !self.conn_of.contains_key(&index) {
             self.dial(index);

@@ -146,6 +146,8 @@ pub struct World {
     /// Client → its connection.
     conn_of: BTreeMap<usize, ConnId>,
     conns: BTreeMap<ConnId, Conn>,
+    /// Client → its one alarm: a newer one replaces it.
+    wakes: BTreeMap<usize, Time>,
     last_conn: u64,
     http_ids: u64,
     history: History,
@@ -198,6 +200,7 @@ impl World {
             clients: Vec::new(),
             conn_of: BTreeMap::new(),
             conns: BTreeMap::new(),
+            wakes: BTreeMap::new(),
             last_conn: 0,
             http_ids: 0,
             history,
@@ -248,7 +251,7 @@ impl World {
             Event::ToNode { conn, bytes } => self.on_bytes_to_node(conn, &bytes),
             Event::ToClient { conn, bytes, left } => self.on_bytes_to_client(conn, &bytes, left),
             Event::ClientClosed { conn } => self.on_client_closed(conn),
-            Event::Wake { client } => self.tell_client(client, Default::default(), |client, io| client.on_wake(io)),
+            Event::Wake { client } => self.on_wake(client),
             Event::Dial { client } => self.dial(client),
             Event::Frame { to, conn, frame } => self.on_frame(to, conn, frame),
             Event::SideUp { side, conn } => self.on_side_up(side, conn),
@@ -268,8 +271,10 @@ impl World {
                 self.trace.note(self.now, format_args!("phase faults"));
                 self.plan_faults(until);
                 self.plan_late(until);
-                for client in (0..self.clients.len()).filter(|client| !self.late.waits(*client)) {
-                    self.queue.plan(self.now, Event::Wake { client });
+                for client in 0..self.clients.len() {
+                    if !self.late.waits(client) {
+                        self.wake_at(client, self.now);
+                    }
                 }
             }
             Phase::Connecting if self.now > CONNECT_WITHIN => self.give_up("subscribing did not end"),

@@ -3,7 +3,7 @@
 //! **What**  Producers and consumers of every topic in both regions. The clients of the late topic wait: its consumers for
 //! the faults, its producers for all its consumers, so that retention keeps everything for them.
 
-use super::{Event, World};
+use super::World;
 use crate::client::{Acking, Client, Consumer, ConsumerPlan, Pace, Producer};
 use crate::history::{AUDIT, ProducerPlan, SEEKER, SubKey};
 use crate::queue::{MS, Time};
@@ -105,7 +105,7 @@ impl World {
             if late {
                 self.late.consumers.push(index);
             } else {
-                self.queue.plan(rng.range(1, 50) * MS, Event::Wake { client: index });
+                self.wake_at(index, rng.range(1, 50) * MS);
             }
         }
     }
@@ -114,7 +114,7 @@ impl World {
     pub(super) fn plan_late(&mut self, until: Time) {
         for client in self.late.consumers.clone() {
             let at = self.now + self.rng.clients.below((until - self.now) / 2);
-            self.queue.plan(at, Event::Wake { client });
+            self.wake_at(client, at);
         }
     }
 
@@ -126,7 +126,7 @@ impl World {
         };
         if !self.late.producers.is_empty() && self.late.consumers.iter().all(was_ready) {
             for client in std::mem::take(&mut self.late.producers) {
-                self.queue.plan(self.now, Event::Wake { client });
+                self.wake_at(client, self.now);
             }
         }
     }
