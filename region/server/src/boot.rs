@@ -1,5 +1,8 @@
 //! Starting a server, in the order in which its parts need each other, and stopping it.
 
+mod records;
+mod urls;
+
 use crate::clock::Clock;
 use crate::config::{ConfigError, ServerConfig};
 use crate::geo::{self, GeoHandle};
@@ -13,8 +16,7 @@ use bookie::{Bookie, BookieOptions};
 use broker::io::ConnId;
 use broker::{Broker, BrokerOptions, Core};
 use disk::{DiskOptions, LogDevice};
-use meta::{MetaHandle, MetaOptions, MetaStore, Watch};
-use meta_api::{Compare, MetaRequest, MetaResponse, Write};
+use meta::{MetaOptions, MetaStore, Watch};
 use node::{ADMIN_OWNER, Node};
 use quic::{Identity, QuicConfig, QuicLimits};
 use std::collections::BTreeSet;
@@ -22,16 +24,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tenancy::keys::{self, Key};
-use tenancy::{BrokerDefaults, ClusterData, Policies, PolicyRecord, TenantInfo};
+use tenancy::BrokerDefaults;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
+use urls::Urls;
 use wire::commands::BrokerUrls;
 
 /// The only node of its region so far.
 const NODE: NodeId = NodeId(1);
-/// Keys read at once.
-const PAGE: u32 = 1000;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -125,11 +125,11 @@ impl Server {
         .map_err(|error| BootError::Storage(error.to_string()))?;
         let identity = Identity::load_or_create(&config.data.join("identity"), &config.region)
             .map_err(|error| BootError::Storage(error.to_string()))?;
-        let storage = pool.block_on(open_metadata(&config, &identity, &listeners, clock.now().wall_ms))?;
+        let storage = pool.block_on(open_metadata(&config, &identity))?;
         let seed = seed_of(clock.now().wall_ms, std::process::id());
         let (geo, geo_events) = pool.block_on(async { open_quic(&config, storage.number, identity, seed) })?;
         let urls = Urls::of(&config, &listeners, geo.local_addr());
-        pool.block_on(publish_own_cluster(&storage.meta.handle(), &config, &urls))?;
+        pool.block_on(records::publish_own_cluster(&storage.meta.handle(), &config, &urls))?;
 
         let core = Core::new(
             broker_options(&config, &urls, storage.number),
@@ -221,39 +221,6 @@ impl Server {
     }
 }
 
-/// Addresses that are known once the listeners are open.
-struct Urls {
-    host: String,
-    pulsar: SocketAddr,
-    http: SocketAddr,
-    quic: SocketAddr,
-}
-
-impl Urls {
-    fn of(config: &ServerConfig, listeners: &Listeners, quic: SocketAddr) -> Self {
-        let unknown = SocketAddr::new(config.bind, 0);
-        let host = config.advertised.clone().unwrap_or_else(|| config.bind.to_string());
-        Self {
-            host,
-            pulsar: listeners.pulsar.local_addr().unwrap_or(unknown),
-            http: listeners.http.local_addr().unwrap_or(unknown),
-            quic,
-        }
-    }
-
-    fn pulsar_url(&self) -> String {
-        format!("pulsar://{}:{}", self.host, self.pulsar.port())
-    }
-
-    fn http_url(&self) -> String {
-        format!("http://{}:{}", self.host, self.http.port())
-    }
-
-    fn quic_url(&self) -> String {
-        format!("quic://{}:{}", self.host, self.quic.port())
-    }
-}
-
 async fn listen(config: &ServerConfig) -> Result<Listeners, BootError> {
     let bind = |port: u16, what: &'static str| async move {
         let address = SocketAddr::new(config.bind, port);
@@ -340,135 +307,21 @@ async fn accept(listener: TcpListener, node: NodeHandle, pool: tokio::runtime::H
     }
 }
 
-// ---- metadata ----
-
 async fn open_metadata(
     config: &ServerConfig,
     identity: &Identity,
-    listeners: &Listeners,
-    wall_ms: u64,
 ) -> Result<Storage, BootError> {
     let fatal = |error: meta::MetaFatal| stop::storage_failed("the metadata log", &error);
     let meta = MetaStore::open(&config.data.join("meta"), MetaOptions::single(NODE), fatal)
         .await
         .map_err(|error| BootError::Storage(error.to_string()))?;
     let handle = meta.handle();
-    let number = own_number(&handle, config, identity).await?;
+    let number = records::own_number(&handle, config, identity).await?;
     if config.create_defaults {
-        create_defaults(&handle, &config.region).await?;
+        records::create_defaults(&handle, &config.region).await?;
     }
-    let _ = (listeners, wall_ms);
-    let known_ledgers = known_ledgers(&handle).await?;
+    let known_ledgers = records::known_ledgers(&handle).await?;
     let prefixes = Broker::watched_prefixes();
     let watch = handle.watch(&prefixes).await.map_err(|error| BootError::Storage(error.to_string()))?;
     Ok(Storage { meta, number, known_ledgers, watch })
-}
-
-async fn get<T: serde::de::DeserializeOwned>(meta: &MetaHandle, key: &str) -> Result<Option<(T, u64)>, BootError> {
-    match meta.request(MetaRequest::Get { key: key.to_owned() }).await {
-        MetaResponse::Value(None) => Ok(None),
-        MetaResponse::Value(Some(found)) => {
-            let value = serde_json::from_slice(&found.value)
-                .map_err(|error| BootError::Storage(format!("metadata record {key} is damaged: {error}")))?;
-            Ok(Some((value, found.version)))
-        }
-        other => Err(BootError::Storage(format!("metadata record {key} cannot be read: {other:?}"))),
-    }
-}
-
-async fn put_if_absent<T: serde::Serialize>(meta: &MetaHandle, key: String, value: &T) -> Result<(), BootError> {
-    let value = serde_json::to_vec(value).map_err(|error| BootError::Storage(error.to_string()))?;
-    let compare = vec![Compare::Absent { key: key.clone() }];
-    let request = MetaRequest::Txn { compare, writes: vec![Write::Put { key: key.clone(), value: value.into() }] };
-    match meta.request(request).await {
-        MetaResponse::Committed { .. } | MetaResponse::Conflict { .. } => Ok(()),
-        other => Err(BootError::Storage(format!("metadata record {key} cannot be written: {other:?}"))),
-    }
-}
-
-/// The number of this region: what was agreed at the first start, or chosen now.
-async fn own_number(meta: &MetaHandle, config: &ServerConfig, identity: &Identity) -> Result<RegionId, BootError> {
-    let key = keys::cluster_key(&config.region);
-    if let Some((known, _)) = get::<ClusterData>(meta, &key).await?
-        && let Some(number) = known.number
-    {
-        if config.region_number.is_some_and(|wanted| wanted != number) {
-            let rule =
-                format!("region {} has number {number} on this data folder; numbers never change", config.region);
-            return Err(ConfigError::new("--region-number", rule).into());
-        }
-        return Ok(number);
-    }
-    let number = config.region_number.unwrap_or_else(|| number_of(&config.region));
-    let data = ClusterData {
-        number: Some(number),
-        replicator_trust: Some(identity.ca_pem().to_owned()),
-        ..ClusterData::default()
-    };
-    put_if_absent(meta, key, &data).await?;
-    Ok(number)
-}
-
-/// 1 to 255 from the name, the same on every machine.
-fn number_of(region: &RegionName) -> RegionId {
-    let hash = region
-        .as_str()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    RegionId(u8::try_from(hash % 255).unwrap_or(0) + 1)
-}
-
-async fn create_defaults(meta: &MetaHandle, region: &RegionName) -> Result<(), BootError> {
-    for tenant in ["public", "pulsar"] {
-        let Ok(name) = base::TenantName::parse(tenant) else { continue };
-        let info = TenantInfo { allowed_clusters: BTreeSet::from([region.clone()]), ..TenantInfo::default() };
-        put_if_absent(meta, keys::tenant_key(&name), &info).await?;
-    }
-    for (tenant, local) in [("public", "default"), ("pulsar", "system")] {
-        let Ok(name) = base::NamespaceName::new(tenant, local) else { continue };
-        let policies = Policies::default().at_creation(region);
-        let record = PolicyRecord { policies, version: 1, writer: Some(region.clone()), ..PolicyRecord::default() };
-        put_if_absent(meta, keys::namespace_key(&name), &record).await?;
-    }
-    Ok(())
-}
-
-/// Writes down where this region is reached now.
-async fn publish_own_cluster(meta: &MetaHandle, config: &ServerConfig, urls: &Urls) -> Result<(), BootError> {
-    let key = keys::cluster_key(&config.region);
-    let Some((mut data, version)) = get::<ClusterData>(meta, &key).await? else { return Ok(()) };
-    let before = data.clone();
-    data.service_url = Some(urls.http_url());
-    data.broker_service_url = Some(urls.pulsar_url());
-    data.replicator_url = Some(urls.quic_url());
-    if data == before {
-        return Ok(());
-    }
-    let value = serde_json::to_vec(&data).map_err(|error| BootError::Storage(error.to_string()))?;
-    let compare = vec![Compare::Version { key: key.clone(), version }];
-    let request = MetaRequest::Txn { compare, writes: vec![Write::Put { key, value: value.into() }] };
-    match meta.request(request).await {
-        MetaResponse::Committed { .. } => Ok(()),
-        other => Err(BootError::Storage(format!("the region's own cluster record cannot be written: {other:?}"))),
-    }
-}
-
-async fn known_ledgers(meta: &MetaHandle) -> Result<BTreeSet<LedgerId>, BootError> {
-    let mut known = BTreeSet::new();
-    let mut after = None;
-    loop {
-        let request = MetaRequest::Range { prefix: keys::LEDGERS.to_owned(), after: after.clone(), limit: PAGE };
-        let MetaResponse::Range { items, more } = meta.request(request).await else {
-            return Err(BootError::Storage("the list of ledgers cannot be read from the metadata".to_owned()));
-        };
-        for (key, _) in &items {
-            if let Some(Key::Ledger(ledger)) = Key::parse(key) {
-                known.insert(ledger);
-            }
-        }
-        match items.into_iter().next_back() {
-            Some((key, _)) if more => after = Some(key),
-            _ => return Ok(known),
-        }
-    }
 }

@@ -1,0 +1,124 @@
+//! The metadata records that a start reads and writes: the region's number, its defaults, where it is reached, its ledgers.
+
+use super::BootError;
+use super::urls::Urls;
+use crate::config::{ConfigError, ServerConfig};
+use base::{LedgerId, RegionId, RegionName};
+use meta::MetaHandle;
+use meta_api::{Compare, MetaRequest, MetaResponse, Write};
+use quic::Identity;
+use std::collections::BTreeSet;
+use tenancy::keys::{self, Key};
+use tenancy::{ClusterData, Policies, PolicyRecord, TenantInfo};
+
+/// Keys read at once.
+const PAGE: u32 = 1000;
+
+pub(super) async fn get<T: serde::de::DeserializeOwned>(meta: &MetaHandle, key: &str) -> Result<Option<(T, u64)>, BootError> {
+    match meta.request(MetaRequest::Get { key: key.to_owned() }).await {
+        MetaResponse::Value(None) => Ok(None),
+        MetaResponse::Value(Some(found)) => {
+            let value = serde_json::from_slice(&found.value)
+                .map_err(|error| BootError::Storage(format!("metadata record {key} is damaged: {error}")))?;
+            Ok(Some((value, found.version)))
+        }
+        other => Err(BootError::Storage(format!("metadata record {key} cannot be read: {other:?}"))),
+    }
+}
+
+pub(super) async fn put_if_absent<T: serde::Serialize>(meta: &MetaHandle, key: String, value: &T) -> Result<(), BootError> {
+    let value = serde_json::to_vec(value).map_err(|error| BootError::Storage(error.to_string()))?;
+    let compare = vec![Compare::Absent { key: key.clone() }];
+    let request = MetaRequest::Txn { compare, writes: vec![Write::Put { key: key.clone(), value: value.into() }] };
+    match meta.request(request).await {
+        MetaResponse::Committed { .. } | MetaResponse::Conflict { .. } => Ok(()),
+        other => Err(BootError::Storage(format!("metadata record {key} cannot be written: {other:?}"))),
+    }
+}
+
+/// The number of this region: what was agreed at the first start, or chosen now.
+pub(super) async fn own_number(meta: &MetaHandle, config: &ServerConfig, identity: &Identity) -> Result<RegionId, BootError> {
+    let key = keys::cluster_key(&config.region);
+    if let Some((known, _)) = get::<ClusterData>(meta, &key).await?
+        && let Some(number) = known.number
+    {
+        if config.region_number.is_some_and(|wanted| wanted != number) {
+            let rule =
+                format!("region {} has number {number} on this data folder; numbers never change", config.region);
+            return Err(ConfigError::new("--region-number", rule).into());
+        }
+        return Ok(number);
+    }
+    let number = config.region_number.unwrap_or_else(|| number_of(&config.region));
+    let data = ClusterData {
+        number: Some(number),
+        replicator_trust: Some(identity.ca_pem().to_owned()),
+        ..ClusterData::default()
+    };
+    put_if_absent(meta, key, &data).await?;
+    Ok(number)
+}
+
+/// 1 to 255 from the name, the same on every machine.
+fn number_of(region: &RegionName) -> RegionId {
+    let hash = region
+        .as_str()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    RegionId(u8::try_from(hash % 255).unwrap_or(0) + 1)
+}
+
+pub(super) async fn create_defaults(meta: &MetaHandle, region: &RegionName) -> Result<(), BootError> {
+    for tenant in ["public", "pulsar"] {
+        let Ok(name) = base::TenantName::parse(tenant) else { continue };
+        let info = TenantInfo { allowed_clusters: BTreeSet::from([region.clone()]), ..TenantInfo::default() };
+        put_if_absent(meta, keys::tenant_key(&name), &info).await?;
+    }
+    for (tenant, local) in [("public", "default"), ("pulsar", "system")] {
+        let Ok(name) = base::NamespaceName::new(tenant, local) else { continue };
+        let policies = Policies::default().at_creation(region);
+        let record = PolicyRecord { policies, version: 1, writer: Some(region.clone()), ..PolicyRecord::default() };
+        put_if_absent(meta, keys::namespace_key(&name), &record).await?;
+    }
+    Ok(())
+}
+
+/// Writes down where this region is reached now.
+pub(super) async fn publish_own_cluster(meta: &MetaHandle, config: &ServerConfig, urls: &Urls) -> Result<(), BootError> {
+    let key = keys::cluster_key(&config.region);
+    let Some((mut data, version)) = get::<ClusterData>(meta, &key).await? else { return Ok(()) };
+    let before = data.clone();
+    data.service_url = Some(urls.http_url());
+    data.broker_service_url = Some(urls.pulsar_url());
+    data.replicator_url = Some(urls.quic_url());
+    if data == before {
+        return Ok(());
+    }
+    let value = serde_json::to_vec(&data).map_err(|error| BootError::Storage(error.to_string()))?;
+    let compare = vec![Compare::Version { key: key.clone(), version }];
+    let request = MetaRequest::Txn { compare, writes: vec![Write::Put { key, value: value.into() }] };
+    match meta.request(request).await {
+        MetaResponse::Committed { .. } => Ok(()),
+        other => Err(BootError::Storage(format!("the region's own cluster record cannot be written: {other:?}"))),
+    }
+}
+
+pub(super) async fn known_ledgers(meta: &MetaHandle) -> Result<BTreeSet<LedgerId>, BootError> {
+    let mut known = BTreeSet::new();
+    let mut after = None;
+    loop {
+        let request = MetaRequest::Range { prefix: keys::LEDGERS.to_owned(), after: after.clone(), limit: PAGE };
+        let MetaResponse::Range { items, more } = meta.request(request).await else {
+            return Err(BootError::Storage("the list of ledgers cannot be read from the metadata".to_owned()));
+        };
+        for (key, _) in &items {
+            if let Some(Key::Ledger(ledger)) = Key::parse(key) {
+                known.insert(ledger);
+            }
+        }
+        match items.into_iter().next_back() {
+            Some((key, _)) if more => after = Some(key),
+            _ => return Ok(known),
+        }
+    }
+}
