@@ -31,6 +31,7 @@ pub mod frame;
 pub mod payload;
 
 pub mod bookie;
+pub mod cluster;
 pub mod region;
 pub mod stored;
 

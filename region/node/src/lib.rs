@@ -10,6 +10,7 @@
 //!
 //! **Not here**  Decisions of any protocol; sockets, files, clocks.
 
+mod gateway;
 mod route;
 
 pub use route::{ADMIN_OWNER, Input, Node, Output};

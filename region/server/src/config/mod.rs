@@ -34,6 +34,28 @@ pub struct AuthConfig {
     pub basic_users: Option<String>,
 }
 
+/// What makes this process one node of several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// Node-to-node addresses (`host:port`) of the nodes that found the region together, the same list on each of them.
+    pub founders: Vec<String>,
+    /// Node-to-node addresses of nodes to join, for a node that comes later.
+    pub join: Vec<String>,
+    /// TCP port for the other nodes of the region.
+    pub peer_port: u16,
+    /// Rack or availability zone: copies are spread over zones.
+    pub zone: Option<String>,
+    /// The folder of the region's certificate authority, the same on every node; `DATA/identity` when `None`.
+    pub identity: Option<PathBuf>,
+}
+
+impl NodeConfig {
+    /// Whether the region may have other nodes.
+    pub fn is_of_several(&self) -> bool {
+        !self.founders.is_empty() || !self.join.is_empty()
+    }
+}
+
 /// Everything that a server needs to start.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -56,6 +78,7 @@ pub struct ServerConfig {
     /// Credentials are looked at this often, seconds.
     pub auth_check_s: u64,
     pub keep_alive_s: u64,
+    pub node: NodeConfig,
 }
 
 /// A setting that cannot be used: which one, why, what to do.
@@ -90,6 +113,7 @@ impl ServerConfig {
             message_bytes_max: 5 * 1024 * 1024,
             auth_check_s: 60,
             keep_alive_s: 30,
+            node: NodeConfig { peer_port: 6655, ..NodeConfig::default() },
         }
     }
 
@@ -110,7 +134,48 @@ impl ServerConfig {
             let rule = "authorization needs to know who is asking: set authenticationEnabled as well";
             return Err(ConfigError::new("authorizationEnabled", rule));
         }
+        self.check_node()
+    }
+
+    fn check_node(&self) -> Result<(), ConfigError> {
+        let node = &self.node;
+        for address in node.founders.iter().chain(&node.join) {
+            let port = address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>()));
+            if !matches!(port, Some(Ok(1..))) {
+                let rule = format!("'{address}' is no address of a node: write host:port, such as 10.0.0.1:6655");
+                return Err(ConfigError::new("[node] founders/join", rule));
+            }
+        }
+        let distinct: BTreeSet<&String> = node.founders.iter().collect();
+        if distinct.len() != node.founders.len() {
+            return Err(ConfigError::new("[node] founders", "it names an address twice: name each node once"));
+        }
+        if !node.founders.is_empty() && !node.join.is_empty() {
+            let rule = "a node founds the region with others or joins one that exists: set only one of founders and join";
+            return Err(ConfigError::new("[node] join", rule));
+        }
+        if node.founders.len() == 1 {
+            let rule = "one founder is a region of one node: leave the setting out, or name all of the first nodes";
+            return Err(ConfigError::new("[node] founders", rule));
+        }
+        if node.is_of_several() && node.peer_port == 0 {
+            let rule = "the other nodes must know the port: name one";
+            return Err(ConfigError::new("[node] peer_port", rule));
+        }
+        if !node.founders.is_empty() && !node.founders.contains(&self.peer_address()) {
+            let rule = format!(
+                "the list lacks this node, whose address is {} (advertised or bind address, and peer_port)",
+                self.peer_address()
+            );
+            return Err(ConfigError::new("[node] founders", rule));
+        }
         Ok(())
+    }
+
+    /// Where the other nodes of the region reach this one.
+    pub fn peer_address(&self) -> String {
+        let host = self.advertised.clone().unwrap_or_else(|| self.bind.to_string());
+        format!("{host}:{}", self.node.peer_port)
     }
 
     pub(crate) fn authenticator(&self) -> Result<Authenticator, ConfigError> {

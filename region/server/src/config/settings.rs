@@ -75,6 +75,11 @@ pub(super) const SETTINGS: &[Setting] = settings! {
     "auth" "token_audience" "tokenAudience" |s, v| { s.config.auth.token_audience = text(v); Ok(()) };
     "auth" "basic_auth_conf" "basicAuthConf" |s, v| { s.keys.basic = text(v); Ok(()) };
     "auth" "authentication_refresh_check_seconds" "authenticationRefreshCheckSeconds" |s, v| number(&mut s.config.auth_check_s, v);
+    "node" "founders" "" |s, v| { s.config.node.founders = list(v).collect(); Ok(()) };
+    "node" "join" "" |s, v| { s.config.node.join = list(v).collect(); Ok(()) };
+    "node" "peer_port" "" |s, v| number(&mut s.config.node.peer_port, v);
+    "node" "zone" "" |s, v| { s.config.node.zone = text(v); Ok(()) };
+    "node" "identity" "" |s, v| { s.config.node.identity = text(v).map(PathBuf::from); Ok(()) };
     "tls" "certificate_file" "tlsCertificateFilePath" |_, v| unbuilt_tls(v);
     "tls" "key_file" "tlsKeyFilePath" |_, v| unbuilt_tls(v);
     "tls" "trust_certs_file" "tlsTrustCertsFilePath" |_, v| unbuilt_tls(v);

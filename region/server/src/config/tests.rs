@@ -100,3 +100,32 @@ fn distance_counts_single_letters() {
     assert_eq!(distance("port", "ports"), 1);
     assert_eq!(distance("abc", ""), 3);
 }
+
+fn several(founders: &[&str]) -> ServerConfig {
+    let region = RegionName::parse("east").unwrap();
+    let mut config = ServerConfig::standalone(PathBuf::from("data"), region);
+    config.node.founders = founders.iter().map(|address| (*address).to_owned()).collect();
+    config
+}
+
+#[test]
+fn founders_are_addresses_that_differ_and_name_this_node() {
+    assert!(several(&["127.0.0.1:6655", "127.0.0.1:6665", "127.0.0.1:6675"]).check().is_ok());
+    let refused = [
+        (vec!["127.0.0.1:6655"], "one founder is a region of one node"),
+        (vec!["127.0.0.1:6655", "127.0.0.1:6655"], "names an address twice"),
+        (vec!["127.0.0.1:6655", "nowhere"], "'nowhere' is no address of a node"),
+        (vec!["127.0.0.1:6665", "127.0.0.1:6675"], "lacks this node, whose address is 127.0.0.1:6655"),
+    ];
+    for (founders, words) in refused {
+        let error = several(&founders).check().unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_node_founds_or_joins_and_not_both() {
+    let mut config = several(&["127.0.0.1:6655", "127.0.0.1:6665"]);
+    config.node.join = vec!["127.0.0.1:6665".to_owned()];
+    assert!(config.check().unwrap_err().to_string().contains("set only one of founders and join"));
+}

@@ -1,0 +1,150 @@
+//! Who this node is, on its own disk: `node.json` in the data folder.
+//!
+//! **What**  The number that the region's metadata gave this node, the cookie that the metadata holds as well, and the
+//! incarnation, which each start raises by one in both places. A data folder that was restored from a copy, or copied to
+//! a second machine, carries an incarnation that the metadata has left behind.
+//!
+//! **Invariants**
+//! - I1  the file says which incarnation is being taken before the metadata is asked for it, so that a crash between the
+//!   two is told from a copied disk.
+//! - I2  a file is replaced whole or not at all, durably.
+
+use base::{NodeId, RegionName};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+const FILE: &str = "node.json";
+
+/// The content of `node.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Passport {
+    pub(crate) region: RegionName,
+    pub(crate) node: NodeId,
+    /// Drawn once, when the node joined; equal in the metadata.
+    pub(crate) cookie: u64,
+    /// Of the last start that finished taking it; 0 before the first.
+    pub(crate) incarnation: u64,
+    /// The incarnation that a start is taking or was taking when it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) taking: Option<u64>,
+}
+
+/// Why a node may not take part with this disk. Each says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Foreign {
+    #[error(
+        "{FILE} in this data folder belongs to region {found}, and the configuration says {wanted}: use the data folder \
+         of this region, or an empty one to join it as a new node"
+    )]
+    Region { found: RegionName, wanted: RegionName },
+    #[error(
+        "node {0} was removed from this region: what this data folder holds is not needed any more. Use an empty data \
+         folder to join as a new node"
+    )]
+    Removed(NodeId),
+    #[error(
+        "the region knows node {0} with another disk (their cookies differ): two data folders claim one identity. Use \
+         an empty data folder to join as a new node"
+    )]
+    Cookie(NodeId),
+    #[error(
+        "this data folder is an old copy of node {node}'s: it was last used at start {disk}, the region has seen start \
+         {region}. What was promised since is missing here, so it may not answer. Use the newer disk, or remove the \
+         node and join with an empty data folder"
+    )]
+    OldCopy { node: NodeId, disk: u64, region: u64 },
+}
+
+impl Passport {
+    /// Reads the file; `None` when there is none: the node has not joined yet.
+    ///
+    /// # Errors
+    /// When it cannot be read or holds something else.
+    pub(crate) fn load(data: &Path) -> io::Result<Option<Self>> {
+        let path = data.join(FILE);
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+                let text = format!("{} is damaged: {error}; restore it, or join again as a new node", path.display());
+                io::Error::new(io::ErrorKind::InvalidData, text)
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the file (I2).
+    ///
+    /// # Errors
+    /// Of the files.
+    pub(crate) fn store(&self, data: &Path) -> io::Result<()> {
+        let beside: PathBuf = data.join(format!("{FILE}.new"));
+        let mut file = File::create(&beside)?;
+        serde_json::to_writer_pretty(&mut file, self)?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        fs::rename(&beside, data.join(FILE))?;
+        File::open(data)?.sync_all()
+    }
+
+    /// The incarnation that this start takes, given what the metadata holds for this node number (cookie, incarnation).
+    ///
+    /// # Errors
+    /// [`Foreign`] when the disk is not the one that the region knows, or older.
+    pub(crate) fn next_incarnation(&self, known: Option<(u64, u64)>) -> Result<u64, Foreign> {
+        let Some((cookie, incarnation)) = known else { return Err(Foreign::Removed(self.node)) };
+        if cookie != self.cookie {
+            return Err(Foreign::Cookie(self.node));
+        }
+        let mine = [Some(self.incarnation), self.taking]; // I1
+        if !mine.contains(&Some(incarnation)) {
+            return Err(Foreign::OldCopy { node: self.node, disk: self.incarnation, region: incarnation });
+        }
+        Ok(incarnation + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    fn passport(incarnation: u64, taking: Option<u64>) -> Passport {
+        let region = RegionName::parse("east").unwrap();
+        Passport { region, node: NodeId(2), cookie: 77, incarnation, taking }
+    }
+
+    #[test]
+    fn each_start_takes_the_next_incarnation() {
+        assert_eq!(passport(0, None).next_incarnation(Some((77, 0))), Ok(1));
+        assert_eq!(passport(4, None).next_incarnation(Some((77, 4))), Ok(5));
+    }
+
+    #[test]
+    fn i1_a_crash_while_taking_an_incarnation_is_no_old_copy() {
+        assert_eq!(passport(4, Some(5)).next_incarnation(Some((77, 4))), Ok(5), "before the metadata was asked");
+        assert_eq!(passport(4, Some(5)).next_incarnation(Some((77, 5))), Ok(6), "after it had answered");
+    }
+
+    #[test]
+    fn a_restored_a_foreign_and_a_removed_disk_are_told_apart() {
+        let node = NodeId(2);
+        let old = passport(4, None).next_incarnation(Some((77, 6)));
+        assert_eq!(old, Err(Foreign::OldCopy { node, disk: 4, region: 6 }));
+        assert_eq!(passport(4, None).next_incarnation(Some((78, 4))), Err(Foreign::Cookie(node)));
+        assert_eq!(passport(4, None).next_incarnation(None), Err(Foreign::Removed(node)));
+    }
+
+    #[test]
+    fn i2_what_was_stored_is_loaded_and_damage_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Passport::load(dir.path()).unwrap(), None);
+        let stored = passport(4, Some(5));
+        stored.store(dir.path()).unwrap();
+        assert_eq!(Passport::load(dir.path()).unwrap(), Some(stored));
+        fs::write(dir.path().join(FILE), b"{").unwrap();
+        assert!(Passport::load(dir.path()).unwrap_err().to_string().contains("node.json is damaged"));
+    }
+}

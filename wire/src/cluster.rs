@@ -1,0 +1,175 @@
+//! Frames between the brokers of one region, by which one node speaks with other regions for all.
+//!
+//! **What**  The *gateway* is the node that holds the connections to other regions. It tells every node which regions are
+//! connected, passes on what comes from them, and sends what the nodes want sent (ADR 0010). A frame is the envelope of
+//! `peer`, followed by the region's frame where it carries one, in that frame's own envelope, so that bodies of entries are
+//! never copied.
+//!
+//! **Not here**  Who the gateway is (`node`), what the frames of regions mean (`link`, `broker`).
+
+use crate::peer::{self, PeerFrameError, PieceWriter};
+use crate::region::{self, RegionFrame};
+use base::RegionName;
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Kinds of frames on the wire; numbers are never given twice.
+mod kind {
+    pub(super) const REGION_UP: u8 = 1;
+    pub(super) const REGION_DOWN: u8 = 2;
+    pub(super) const OUTBOUND: u8 = 3;
+    pub(super) const INBOUND: u8 = 4;
+}
+
+/// Largest head, in bytes: a region's name and a reason.
+const HEAD_BYTES_MAX: u32 = 64 * 1024;
+const FIELDS_GUESS: usize = 64;
+
+/// One frame between a node and its region's gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterFrame {
+    /// From the gateway: the region is connected.
+    RegionUp { region: RegionName },
+    /// From the gateway: the region is not connected any more.
+    RegionDown { region: RegionName, reason: String },
+    /// To the gateway: send this to another region; frames of one `group` keep their order.
+    Outbound { to: RegionName, group: u64, frame: RegionFrame },
+    /// From the gateway: this came from another region.
+    Inbound { from: RegionName, frame: RegionFrame },
+}
+
+/// Appends a whole frame; the body of an entry is a piece of its own, uncopied.
+pub fn encode(frame: &ClusterFrame, out: &mut Vec<Bytes>) {
+    let name = |writer: &mut PieceWriter<'_>, region: &RegionName| writer.put_blob(region.as_str().as_bytes());
+    match frame {
+        ClusterFrame::RegionUp { region } => {
+            let mut writer = PieceWriter::new(kind::REGION_UP, FIELDS_GUESS, out);
+            name(&mut writer, region);
+            writer.finish();
+        }
+        ClusterFrame::RegionDown { region, reason } => {
+            let mut writer = PieceWriter::new(kind::REGION_DOWN, FIELDS_GUESS, out);
+            name(&mut writer, region);
+            writer.put_blob(reason.as_bytes());
+            writer.finish();
+        }
+        ClusterFrame::Outbound { to, group, frame } => {
+            let mut writer = PieceWriter::new(kind::OUTBOUND, FIELDS_GUESS, out);
+            name(&mut writer, to);
+            writer.put_u64(*group);
+            writer.finish();
+            region::encode(frame, out);
+        }
+        ClusterFrame::Inbound { from, frame } => {
+            let mut writer = PieceWriter::new(kind::INBOUND, FIELDS_GUESS, out);
+            name(&mut writer, from);
+            writer.finish();
+            region::encode(frame, out);
+        }
+    }
+}
+
+/// Reads one whole frame.
+///
+/// # Errors
+/// [`PeerFrameError`] for damage and for what this build does not know.
+pub fn decode(bytes: &Bytes) -> Result<ClusterFrame, PeerFrameError> {
+    let (head, mut rest) = split(bytes, HEAD_BYTES_MAX)?;
+    let (kind, mut fields) = peer::open(&head)?;
+    let region = RegionName::parse(&peer::take_text(&mut fields)?)?;
+    let mut inner = |fields: &Bytes| {
+        peer::finish((), fields)?;
+        let (frame, behind) = split(&std::mem::take(&mut rest), u32::MAX)?;
+        peer::finish(region::decode(&frame)?, &behind)
+    };
+    let frame = match kind {
+        kind::REGION_UP => ClusterFrame::RegionUp { region },
+        kind::REGION_DOWN => ClusterFrame::RegionDown { region, reason: peer::take_text(&mut fields)? },
+        kind::OUTBOUND => {
+            let group = fields.try_get_u64()?;
+            return Ok(ClusterFrame::Outbound { to: region, group, frame: inner(&fields)? });
+        }
+        kind::INBOUND => return Ok(ClusterFrame::Inbound { from: region, frame: inner(&fields)? }),
+        other => return Err(PeerFrameError::UnknownKind(other)),
+    };
+    peer::finish((), &fields)?;
+    peer::finish(frame, &rest)
+}
+
+/// The first envelope, without its length, and what follows it; both are slices of `bytes`.
+fn split(bytes: &Bytes, max: u32) -> Result<(Bytes, Bytes), PeerFrameError> {
+    let mut rest = bytes.clone();
+    let size = rest.try_get_u32()?;
+    if size > max {
+        return Err(PeerFrameError::FrameTooLarge { size, max });
+    }
+    let length = usize::try_from(size).map_err(|_| PeerFrameError::Truncated)?;
+    if length > rest.len() {
+        return Err(PeerFrameError::Truncated);
+    }
+    let head = rest.split_to(length);
+    Ok((head, rest))
+}
+
+/// The whole frame as one piece, for tests and transports that do not gather.
+pub fn to_bytes(frame: &ClusterFrame) -> Bytes {
+    let mut pieces = Vec::new();
+    encode(frame, &mut pieces);
+    let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+    pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+    whole.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::{EntryData, LedgerId, Position};
+
+    fn west() -> RegionName {
+        RegionName::parse("west").unwrap()
+    }
+
+    fn entry() -> RegionFrame {
+        let position = Position::new(LedgerId(7), 3);
+        let data = EntryData::new(Bytes::from_static(b"head"), Bytes::from_static(b"body"));
+        RegionFrame::Entry { link: 5, previous: position.previous(), position, data }
+    }
+
+    fn all() -> [ClusterFrame; 4] {
+        [
+            ClusterFrame::RegionUp { region: west() },
+            ClusterFrame::RegionDown { region: west(), reason: "the link is cut".to_owned() },
+            ClusterFrame::Outbound { to: west(), group: 9, frame: entry() },
+            ClusterFrame::Inbound { from: west(), frame: entry() },
+        ]
+    }
+
+    #[test]
+    fn what_was_encoded_is_decoded() {
+        for frame in all() {
+            assert_eq!(decode(&to_bytes(&frame)).as_ref(), Ok(&frame));
+        }
+    }
+
+    #[test]
+    fn a_cut_frame_and_a_flipped_bit_are_refused_everywhere() {
+        for frame in all() {
+            let whole = to_bytes(&frame);
+            for length in 0..whole.len() {
+                assert!(decode(&whole.slice(..length)).is_err(), "{frame:?} cut at {length}");
+            }
+            for place in 0..whole.len() {
+                let mut damaged = whole.to_vec();
+                damaged[place] ^= 0x10;
+                assert!(decode(&damaged.into()).is_err(), "{frame:?} damaged at {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn bodies_of_entries_are_not_copied() {
+        let ClusterFrame::Inbound { frame: RegionFrame::Entry { data, .. }, .. } = &all()[3] else { panic!("no entry") };
+        let mut pieces = Vec::new();
+        encode(&all()[3], &mut pieces);
+        assert!(pieces.iter().any(|piece| piece.as_ptr() == data.body.as_ptr()));
+    }
+}
