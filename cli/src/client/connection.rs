@@ -27,12 +27,15 @@ const REDIRECTS_MAX: usize = 5;
 /// Socket reads are at least so large, in bytes.
 const READ_BYTES: usize = 256 * 1024;
 
-/// `pulsar://host:port`.
+/// Longest that one of several servers may take to let a client in, before the next is tried.
+const NEXT_SERVER_AFTER: Duration = Duration::from_secs(3);
+
+/// `pulsar://host:port[,host:port]`: the servers to begin with, in the order in which they are tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ServiceUrl(String);
+pub(crate) struct ServiceUrl(Vec<String>);
 
 impl ServiceUrl {
-    /// Reads a service URL; the port may be left out.
+    /// Reads a service URL; ports may be left out.
     ///
     /// # Errors
     /// [`ClientError::Unsupported`] for TLS and other schemes.
@@ -42,13 +45,18 @@ impl ServiceUrl {
             None => text,
             Some((scheme, _)) => return Err(ClientError::Unsupported(format!("a service URL with {scheme}://"))),
         };
-        let first = rest.split(',').next().unwrap_or(rest);
-        Ok(Self(if first.contains(':') { first.to_owned() } else { format!("{first}:6650") }))
+        let whole = |server: &str| if server.contains(':') { server.to_owned() } else { format!("{server}:6650") };
+        Ok(Self(rest.split(',').map(whole).collect()))
     }
 
-    /// `host:port`.
-    pub(crate) fn authority(&self) -> &str {
-        &self.0
+    /// The servers one by one.
+    fn each(&self) -> impl Iterator<Item = Self> {
+        self.0.iter().map(|server| Self(vec![server.clone()]))
+    }
+
+    /// `host:port`, of several servers separated by commas.
+    pub(crate) fn authority(&self) -> String {
+        self.0.join(",")
     }
 }
 
@@ -88,11 +96,26 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects and logs in.
+    /// Connects to the first server that lets the client in.
     ///
     /// # Errors
-    /// [`ClientError`] of any kind.
+    /// [`ClientError`] of any kind: that of the last server.
     pub(crate) async fn open(url: &ServiceUrl, token: Option<&str>) -> Result<Self, ClientError> {
+        let longest = if url.0.len() > 1 { NEXT_SERVER_AFTER } else { ANSWER_TIME_MAX };
+        let mut last = late();
+        for server in url.each() {
+            match tokio::time::timeout(longest, Self::open_one(&server, token)).await {
+                Ok(Ok(connection)) => return Ok(connection),
+                // The others would say the same.
+                Ok(Err(refused @ ClientError::Refused { .. })) => return Err(refused),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = ClientError::Late(longest.as_secs()),
+            }
+        }
+        Err(last)
+    }
+
+    async fn open_one(url: &ServiceUrl, token: Option<&str>) -> Result<Self, ClientError> {
         let lost = |source| ClientError::Unreachable { url: format!("pulsar://{}", url.authority()), source };
         let stream = TcpStream::connect(url.authority()).await.map_err(lost)?;
         stream.set_nodelay(true)?;
@@ -126,7 +149,7 @@ impl Connection {
                 }
             }
         };
-        let size = tokio::time::timeout(ANSWER_TIME_MAX, wait).await.map_err(|_| late())??;
+        let size = wait.await?;
         let size = size.and_then(|size| u32::try_from(size).ok()).unwrap_or(5 << 20);
         connection.splitter.set_limits(FrameLimits::connected(size));
         Ok(connection)
@@ -335,6 +358,7 @@ mod tests {
         assert_eq!(ServiceUrl::parse("pulsar://a:1").unwrap().authority(), "a:1");
         assert_eq!(ServiceUrl::parse("pulsar://a/").unwrap().authority(), "a:6650");
         assert_eq!(ServiceUrl::parse("a:7").unwrap().authority(), "a:7");
+        assert_eq!(ServiceUrl::parse("pulsar://a:1,b,c:3").unwrap().authority(), "a:1,b:6650,c:3");
         assert!(ServiceUrl::parse("pulsar+ssl://a:1").is_err());
     }
 }

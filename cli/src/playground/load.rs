@@ -4,7 +4,6 @@
 //! - I1  a number is used once; what is unconfirmed is sent again under the same sequence id (`client::Producer`).
 //! - I2  a run does not count the messages of an earlier run on the same data.
 
-use super::node::NodePlace;
 use super::setup::LOAD_TOPIC;
 use super::world::World;
 use crate::client::{Batch, ClientError, Consumer, ConsumerOptions, Producer, Received, ServiceUrl};
@@ -39,17 +38,17 @@ struct Numbered {
 /// Starts writers and readers for every region.
 pub(super) fn start(world: &Arc<World>, token: &str, per_second: u32, tasks: &mut JoinSet<()>) {
     let run = clock::wall_ms();
-    for place in world.places() {
-        let writer = Writer::new(world, place, token, run);
+    for region in world.regions() {
+        let writer = Writer::new(world, &region, token, run);
         tasks.spawn(writer.run(per_second));
-        let reader = Reader { world: Arc::clone(world), place: place.clone(), token: token.to_owned(), run };
+        let reader = Reader { world: Arc::clone(world), region, token: token.to_owned(), run };
         tasks.spawn(reader.run());
     }
 }
 
 struct Writer {
     world: Arc<World>,
-    place: NodePlace,
+    region: String,
     token: String,
     run: u64,
     last: u64,
@@ -58,15 +57,15 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(world: &Arc<World>, place: &NodePlace, token: &str, run: u64) -> Self {
-        let (world, place, token) = (Arc::clone(world), place.clone(), token.to_owned());
-        Self { world, place, token, run, last: 0, sent_ms: VecDeque::new() }
+    fn new(world: &Arc<World>, region: &str, token: &str, run: u64) -> Self {
+        let (world, region, token) = (Arc::clone(world), region.to_owned(), token.to_owned());
+        Self { world, region, token, run, last: 0, sent_ms: VecDeque::new() }
     }
 
     async fn run(mut self, per_second: u32) {
-        let url = ServiceUrl::parse(&self.place.pulsar_url());
+        let url = ServiceUrl::parse(&self.world.pulsar_urls(&self.region));
         let Ok(url) = url else { return };
-        let name = format!("playground-{}-{}", self.place.region, self.run);
+        let name = format!("playground-{}-{}", self.region, self.run);
         let mut producer = loop {
             match Producer::open(&url, Some(&self.token), LOAD_TOPIC, Some(&name)).await {
                 Ok(producer) => break producer,
@@ -89,7 +88,7 @@ impl Writer {
     }
 
     async fn retry(&self, error: &ClientError) {
-        tracing::debug!("the load of {} waits: {error}", self.place.region);
+        tracing::debug!("the load of {} waits: {error}", self.region);
         tokio::time::sleep(RETRY_AFTER).await;
     }
 
@@ -101,7 +100,7 @@ impl Writer {
                 let mut invariants = self.world.invariants.lock().unwrap_or_else(PoisonError::into_inner);
                 for _ in 0..confirmed {
                     let sent_ms = self.sent_ms.pop_front().unwrap_or_default();
-                    invariants.confirmed(&self.place.region, sent_ms);
+                    invariants.confirmed(&self.region, sent_ms);
                 }
                 Ok(())
             }
@@ -114,7 +113,7 @@ impl Writer {
         self.last += 1; // I1
         let sent_ms = clock::wall_ms();
         self.sent_ms.push_back(sent_ms);
-        let message = Numbered { region: self.place.region.clone(), run: self.run, n: self.last, sent_ms };
+        let message = Numbered { region: self.region.clone(), run: self.run, n: self.last, sent_ms };
         let mut batch = Batch::default();
         batch.push(None, Vec::new(), Bytes::from(serde_json::to_vec(&message).unwrap_or_default()));
         producer.send(&batch).await
@@ -123,14 +122,14 @@ impl Writer {
 
 struct Reader {
     world: Arc<World>,
-    place: NodePlace,
+    region: String,
     token: String,
     run: u64,
 }
 
 impl Reader {
     async fn run(self) {
-        let Ok(url) = ServiceUrl::parse(&self.place.pulsar_url()) else { return };
+        let Ok(url) = ServiceUrl::parse(&self.world.pulsar_urls(&self.region)) else { return };
         let options = ConsumerOptions {
             topic: LOAD_TOPIC.to_owned(),
             subscription: "playground".to_owned(),
@@ -141,7 +140,7 @@ impl Reader {
         };
         loop {
             if let Err(error) = self.read(&url, &options).await {
-                tracing::debug!("the reader in {} waits: {error}", self.place.region);
+                tracing::debug!("the reader in {} waits: {error}", self.region);
             }
             tokio::time::sleep(RETRY_AFTER).await;
         }
@@ -159,13 +158,13 @@ impl Reader {
 
     fn count(&self, message: &Received) {
         let Ok(numbered) = serde_json::from_slice::<Numbered>(&message.payload) else { return };
-        if numbered.run != self.run || numbered.region == self.place.region {
+        if numbered.run != self.run || numbered.region == self.region {
             return; // I2
         }
         let place = (message.id.ledger_id, message.id.entry_id, message.batch_index.unwrap_or(0));
         let mut invariants = self.world.invariants.lock().unwrap_or_else(PoisonError::into_inner);
         invariants.delivered(
-            &self.place.region,
+            &self.region,
             place,
             &numbered.region,
             numbered.n,

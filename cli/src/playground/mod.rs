@@ -45,13 +45,13 @@ pub(crate) struct PlaygroundArgs {
     /// Regions: east, west, south, north
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=4))]
     regions: u8,
-    /// Nodes per region; more than one is not built yet
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// Nodes per region: with 3, any one of them may be lost
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
     nodes: u8,
     /// Port of the control API [default: 7070]
     #[arg(long, value_name = "PORT")]
     control_port: Option<u16>,
-    /// Put all ports behind N: pulsar N+100k, http N+30+100k, quic N+60+100k, control N+90
+    /// Put all ports behind N: for node n of region k pulsar N+100k+10n, http N+30+…, quic N+60+…; control N+90
     #[arg(long, value_name = "N")]
     port_base: Option<u16>,
     /// Do not run the steady load
@@ -74,9 +74,6 @@ pub(crate) fn run(args: PlaygroundArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::io("cannot start threads", error))?;
     if let Some(word) = args.word {
         return runtime.block_on(remote::run(word));
-    }
-    if args.nodes != 1 {
-        return Err(Failure::unbuilt("--nodes with more than one node per region"));
     }
     logging::start();
     let done = runtime.block_on(play(&args));
@@ -106,20 +103,21 @@ impl Ports {
 }
 
 fn places(args: &PlaygroundArgs, data: &Path, ports: &Ports) -> Vec<NodePlace> {
-    let regions = REGIONS.iter().take(usize::from(args.regions)).zip(0u8..);
-    let place = |(region, k): (&&str, u8)| {
-        let step = 100 * u16::from(k);
+    let place = |region: &str, k: u8, n: u8| {
+        let step = 100 * u16::from(k) + 10 * u16::from(n);
         NodePlace {
-            id: format!("{region}-0"),
-            region: (*region).to_owned(),
+            id: format!("{region}-{n}"),
+            region: region.to_owned(),
             number: k + 1,
             pulsar_port: ports.pulsar + step,
             http_port: ports.http + step,
             quic_port: ports.quic + step,
-            dir: data.join(format!("{region}-0")),
+            peer_port: ports.pulsar + step + 5,
+            dir: data.join(format!("{region}-{n}")),
         }
     };
-    regions.map(place).collect()
+    let regions = REGIONS.iter().take(usize::from(args.regions)).zip(0..);
+    regions.flat_map(|(region, k)| (0..args.nodes).map(move |n| place(region, k, n))).collect()
 }
 
 async fn play(args: &PlaygroundArgs) -> Result<(), Failure> {
@@ -166,7 +164,7 @@ fn announce(world: &World, data: &DataDir, control: SocketAddr, args: &Playgroun
     for line in show::welcome(world, data.path(), control, args.no_load) {
         term::say(&line);
     }
-    let regions: Vec<&str> = world.places().map(|place| place.region.as_str()).collect();
+    let regions = world.regions();
     let ready = format!("ready control=http://{control} data={} regions={}", data.path().display(), regions.join(","));
     term::line(&ready).map_err(|error| Failure::io("cannot write to standard output", error))
 }

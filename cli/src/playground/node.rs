@@ -56,6 +56,8 @@ pub(super) struct NodePlace {
     pub(super) pulsar_port: u16,
     pub(super) http_port: u16,
     pub(super) quic_port: u16,
+    /// Where the other nodes of its region reach it.
+    pub(super) peer_port: u16,
     /// Holds `node.toml`, `data/` and `server.log`.
     pub(super) dir: PathBuf,
 }

@@ -50,13 +50,32 @@ pub(super) fn write_files(data: &Path, places: &[NodePlace]) -> Result<Tokens, F
     for place in places {
         make(&place.dir)?;
         let file = place.dir.join("node.toml");
-        fs::write(&file, node_toml(place, &secret_file))
+        let several = several_toml(data, place, places)?;
+        fs::write(&file, node_toml(place, &secret_file) + &several)
             .map_err(|error| Failure::io(format!("cannot write {}", file.display()), error))?;
     }
     match tokens.as_slice() {
         [admin, acme, ..] => Ok(Tokens { admin: admin.clone(), acme: acme.clone() }),
         _ => Err(Failure::config("the playground has no roles")),
     }
+}
+
+/// The section of a node that has others beside it: all of a region's nodes found it, under one identity.
+fn several_toml(data: &Path, place: &NodePlace, places: &[NodePlace]) -> Result<String, Failure> {
+    let nodes: Vec<String> = places
+        .iter()
+        .filter(|other| other.region == place.region)
+        .map(|other| format!("\"127.0.0.1:{}\"", other.peer_port))
+        .collect();
+    if nodes.len() < 2 {
+        return Ok(String::new());
+    }
+    let identity = data.join(format!("{}-identity", place.region));
+    let region = base::RegionName::parse(&place.region).map_err(Failure::config)?;
+    server::create_identity(&identity, &region).map_err(|error| Failure::io("cannot make an identity", error))?;
+    let identity = Value::from(identity.display().to_string());
+    let (founders, port) = (nodes.join(", "), place.peer_port);
+    Ok(format!("\n[node]\nfounders = [{founders}]\npeer_port = {port}\nidentity = {identity}\n"))
 }
 
 fn node_toml(place: &NodePlace, secret: &Path) -> String {
@@ -117,7 +136,8 @@ impl Region<'_> {
 /// Makes every region know the others, and the tenants and namespaces of interface.md §2.
 pub(super) async fn furnish(world: &World, tokens: &Tokens) -> Result<(), Failure> {
     let mut regions = Vec::new();
-    for place in world.places() {
+    for region in world.regions() {
+        let Some(place) = world.places().find(|place| place.region == region) else { continue };
         regions.push(Region { place, http: HttpClient::new(&place.http_url(), Some(tokens.admin.clone()))? });
     }
     let mut records = Vec::new();

@@ -17,7 +17,7 @@ pub(super) struct World {
     /// In the order of their regions.
     nodes: Vec<(NodePlace, Shown, tokio::sync::Mutex<Node>)>,
     links: Vec<Arc<Direction>>,
-    /// (dialer, target) → address of the relay.
+    /// (dialing region, node id of the target) → address of the relay.
     relays: BTreeMap<(String, String), SocketAddr>,
     pub(super) invariants: Mutex<Invariants>,
 }
@@ -84,7 +84,8 @@ pub(super) enum NodeAction {
 impl World {
     /// Opens the relays; nothing is started yet.
     pub(super) async fn open(places: Vec<NodePlace>, seed: u64, tasks: &mut JoinSet<()>) -> Result<Self, Failure> {
-        let regions: Vec<String> = places.iter().map(|place| place.region.clone()).collect();
+        let mut regions: Vec<String> = places.iter().map(|place| place.region.clone()).collect();
+        regions.dedup();
         let mut links = Vec::new();
         for (index, (from, to)) in pairs(&regions).into_iter().enumerate() {
             let seed = seed.wrapping_add(u64::try_from(index).unwrap_or(0));
@@ -97,15 +98,15 @@ impl World {
             invariants: Mutex::new(Invariants::new(&regions)),
         };
         for (dialer, target) in pairs(&regions) {
-            let quic = places.iter().find(|place| place.region == target).map(|place| place.quic_port);
-            let (Some(there), Some(back), Some(port)) =
-                (world.link(&dialer, &target), world.link(&target, &dialer), quic)
-            else {
+            let (Some(there), Some(back)) = (world.link(&dialer, &target), world.link(&target, &dialer)) else {
                 continue;
             };
-            let address = relay::open(SocketAddr::from(([127, 0, 0, 1], port)), there, back, tasks).await;
-            let address = address.map_err(|error| Failure::io("cannot open a relay between regions", error))?;
-            world.relays.insert((dialer, target), address);
+            for place in places.iter().filter(|place| place.region == target) {
+                let node = SocketAddr::from(([127, 0, 0, 1], place.quic_port));
+                let address = relay::open(node, Arc::clone(&there), Arc::clone(&back), tasks).await;
+                let address = address.map_err(|error| Failure::io("cannot open a relay between regions", error))?;
+                world.relays.insert((dialer.clone(), place.id.clone()), address);
+            }
         }
         for place in places {
             let node = Node::new(place.clone());
@@ -118,10 +119,29 @@ impl World {
         self.nodes.iter().map(|(place, _, _)| place)
     }
 
-    /// What `dialer` is told as the address of `target`.
-    pub(super) fn replicator_url(&self, dialer: &str, target: &str) -> Option<String> {
-        let address = self.relays.get(&(dialer.to_owned(), target.to_owned()))?;
-        Some(format!("quic://{address}"))
+    /// Every region once, in order.
+    pub(super) fn regions(&self) -> Vec<String> {
+        let mut regions: Vec<String> = self.places().map(|place| place.region.clone()).collect();
+        regions.dedup();
+        regions
+    }
+
+    /// The nodes of a region.
+    pub(super) fn places_of<'a>(&'a self, region: &'a str) -> impl Iterator<Item = &'a NodePlace> {
+        self.places().filter(move |place| place.region == region)
+    }
+
+    /// Where clients of a region begin: all of its nodes.
+    pub(super) fn pulsar_urls(&self, region: &str) -> String {
+        let nodes: Vec<String> = self.places_of(region).map(|place| format!("127.0.0.1:{}", place.pulsar_port)).collect();
+        format!("pulsar://{}", nodes.join(","))
+    }
+
+    /// What `dialer` is told as the addresses of `target`.
+    pub(super) fn replicator_url(&self, dialer: &str, target: &str) -> String {
+        let relay = |place: &NodePlace| self.relays.get(&(dialer.to_owned(), place.id.clone()));
+        let nodes: Vec<String> = self.places_of(target).filter_map(relay).map(SocketAddr::to_string).collect();
+        format!("quic://{}", nodes.join(","))
     }
 
     fn link(&self, from: &str, to: &str) -> Option<Arc<Direction>> {
@@ -262,6 +282,7 @@ mod tests {
             pulsar_port: 1,
             http_port: 2,
             quic_port: 3,
+            peer_port: 4,
             dir: PathBuf::from("/nowhere"),
         }
     }

@@ -21,3 +21,11 @@ mod watch;
 
 pub use boot::{BootError, Server};
 pub use config::ServerConfig;
+
+/// Makes the identity of a region in `dir`, unless it is there: all of its nodes share it.
+///
+/// # Errors
+/// When files cannot be written, or hold the identity of another region.
+pub fn create_identity(dir: &std::path::Path, region: &base::RegionName) -> Result<(), String> {
+    quic::Identity::load_or_create(dir, region).map(|_| ()).map_err(|error| error.to_string())
+}
