@@ -12,6 +12,7 @@ mod clock;
 mod consume;
 mod exit;
 mod http;
+mod identity;
 mod logging;
 mod playground;
 mod produce;
@@ -50,6 +51,9 @@ enum Command {
     /// Make keys and tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Make the certificates that the nodes of a region share
+    #[command(subcommand)]
+    Identity(identity::IdentityCommand),
     /// Not built yet: geo status|verify|switchover|failover|failback
     #[command(hide = true)]
     Geo(Unbuilt),
@@ -82,6 +86,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Admin(args) => admin::run(args),
         Command::Token(command) => token::run(command),
+        Command::Identity(command) => identity::run(command),
         Command::Geo(_) => Err(Failure::unbuilt("meridian geo")),
         Command::Explain(_) => Err(Failure::unbuilt("meridian explain")),
         Command::Trace(_) => Err(Failure::unbuilt("meridian trace")),

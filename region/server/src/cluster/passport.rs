@@ -22,8 +22,12 @@ const FILE: &str = "node.json";
 #[serde(deny_unknown_fields)]
 pub(crate) struct Passport {
     pub(crate) region: RegionName,
-    pub(crate) node: NodeId,
-    /// Drawn once, when the node joined; equal in the metadata.
+    /// `None` until the region has given it one.
+    pub(crate) node: Option<NodeId>,
+    /// This node founds the region, and the region does not know it yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) founding: bool,
+    /// Drawn once, before the node joined; equal in the metadata.
     pub(crate) cookie: u64,
     /// Of the last start that finished taking it; 0 before the first.
     pub(crate) incarnation: u64,
@@ -89,18 +93,23 @@ impl Passport {
         File::open(data)?.sync_all()
     }
 
-    /// The incarnation that this start takes, given what the metadata holds for this node number (cookie, incarnation).
+    /// A node that has not joined yet.
+    pub(crate) fn fresh(region: RegionName, cookie: u64) -> Self {
+        Self { region, node: None, founding: false, cookie, incarnation: 0, taking: None }
+    }
+
+    /// The incarnation that this start of `node` takes, given what the metadata holds for its number (cookie, incarnation).
     ///
     /// # Errors
     /// [`Foreign`] when the disk is not the one that the region knows, or older.
-    pub(crate) fn next_incarnation(&self, known: Option<(u64, u64)>) -> Result<u64, Foreign> {
-        let Some((cookie, incarnation)) = known else { return Err(Foreign::Removed(self.node)) };
+    pub(crate) fn next_incarnation(&self, node: NodeId, known: Option<(u64, u64)>) -> Result<u64, Foreign> {
+        let Some((cookie, incarnation)) = known else { return Err(Foreign::Removed(node)) };
         if cookie != self.cookie {
-            return Err(Foreign::Cookie(self.node));
+            return Err(Foreign::Cookie(node));
         }
         let mine = [Some(self.incarnation), self.taking]; // I1
         if !mine.contains(&Some(incarnation)) {
-            return Err(Foreign::OldCopy { node: self.node, disk: self.incarnation, region: incarnation });
+            return Err(Foreign::OldCopy { node, disk: self.incarnation, region: incarnation });
         }
         Ok(incarnation + 1)
     }
@@ -111,30 +120,32 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
+    const NODE: NodeId = NodeId(2);
+
     fn passport(incarnation: u64, taking: Option<u64>) -> Passport {
         let region = RegionName::parse("east").unwrap();
-        Passport { region, node: NodeId(2), cookie: 77, incarnation, taking }
+        Passport { node: Some(NODE), incarnation, taking, ..Passport::fresh(region, 77) }
     }
 
     #[test]
     fn each_start_takes_the_next_incarnation() {
-        assert_eq!(passport(0, None).next_incarnation(Some((77, 0))), Ok(1));
-        assert_eq!(passport(4, None).next_incarnation(Some((77, 4))), Ok(5));
+        assert_eq!(passport(0, None).next_incarnation(NODE, Some((77, 0))), Ok(1));
+        assert_eq!(passport(4, None).next_incarnation(NODE, Some((77, 4))), Ok(5));
     }
 
     #[test]
     fn i1_a_crash_while_taking_an_incarnation_is_no_old_copy() {
-        assert_eq!(passport(4, Some(5)).next_incarnation(Some((77, 4))), Ok(5), "before the metadata was asked");
-        assert_eq!(passport(4, Some(5)).next_incarnation(Some((77, 5))), Ok(6), "after it had answered");
+        assert_eq!(passport(4, Some(5)).next_incarnation(NODE, Some((77, 4))), Ok(5), "before the metadata was asked");
+        assert_eq!(passport(4, Some(5)).next_incarnation(NODE, Some((77, 5))), Ok(6), "after it had answered");
     }
 
     #[test]
     fn a_restored_a_foreign_and_a_removed_disk_are_told_apart() {
-        let node = NodeId(2);
-        let old = passport(4, None).next_incarnation(Some((77, 6)));
+        let node = NODE;
+        let old = passport(4, None).next_incarnation(NODE, Some((77, 6)));
         assert_eq!(old, Err(Foreign::OldCopy { node, disk: 4, region: 6 }));
-        assert_eq!(passport(4, None).next_incarnation(Some((78, 4))), Err(Foreign::Cookie(node)));
-        assert_eq!(passport(4, None).next_incarnation(None), Err(Foreign::Removed(node)));
+        assert_eq!(passport(4, None).next_incarnation(NODE, Some((78, 4))), Err(Foreign::Cookie(node)));
+        assert_eq!(passport(4, None).next_incarnation(NODE, None), Err(Foreign::Removed(node)));
     }
 
     #[test]

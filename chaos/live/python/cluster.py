@@ -1,0 +1,132 @@
+"""A region of several real processes: formed, killed, frozen and started again node by node."""
+
+import os
+import signal
+import socket
+import subprocess
+
+import pulsar
+from region import BINARY, QUIET, Region, parse, run
+
+
+def free_ports(count):
+    """Ports that nobody listens on now; they are held until all are found, so that none is given twice."""
+    held = [socket.socket() for _ in range(count)]
+    for one in held:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return ports
+
+
+class Node(Region):
+    """One server of a cluster, with a configuration file of its own."""
+
+    def __init__(self, folder, name, index, ports, config):
+        self.name, self.index = name, index
+        self.folder = os.path.join(folder, f"{name}-{index}")
+        self.logs = self.folder
+        self.flags, self.token, self.process = [], None, None
+        self.ports = ports
+        os.makedirs(self.folder, exist_ok=True)
+        self.config = os.path.join(self.folder, "node.toml")
+        with open(self.config, "w") as file:
+            file.write(config)
+
+    def launch(self):
+        """Starts the process and does not wait for it."""
+        self.log = open(os.path.join(self.logs, "server.log"), "ab")
+        self.process = subprocess.Popen([BINARY, "server", "--config", self.config], stdout=subprocess.PIPE,
+                                        stderr=self.log)
+
+    def ready(self):
+        line = self.process.stdout.readline().decode()
+        assert line.startswith("ready "), f"{self.name}-{self.index} did not start: {line!r}; see {self.log.name}"
+
+    def start(self):
+        self.launch()
+        self.ready()
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+
+class Cluster:
+    """A region of `count` nodes that found it together."""
+
+    def __init__(self, folder, name="east", count=3, number=1, extra=""):
+        self.name, self.extra = name, extra
+        identity = os.path.join(folder, f"{name}-identity")
+        code, _, said = run("identity", "create", "--region", name, "--out", identity)
+        assert code == 0, said
+        self.folder, self.identity, self.number = folder, identity, number
+        plans = [dict(zip(("pulsar", "http", "quic", "peer"), free_ports(4))) for _ in range(count)]
+        self.founders = [f"127.0.0.1:{plan['peer']}" for plan in plans]
+        self.nodes = [Node(folder, name, i, plan, self.config(i, plan)) for i, plan in enumerate(plans)]
+        for node in self.nodes:
+            node.launch()
+        for node in self.nodes:
+            node.ready()
+
+    def config(self, index, ports, founders=None, join=None):
+        data = os.path.join(self.folder, f"{self.name}-{index}", "data")
+        others = f"join = {list_of(join)}" if join else f"founders = {list_of(founders or self.founders)}"
+        return f"""[server]
+data = "{data}"
+region = "{self.name}"
+region_number = {self.number}
+pulsar_port = {ports['pulsar']}
+http_port = {ports['http']}
+quic_port = {ports['quic']}
+
+[node]
+{others}
+peer_port = {ports['peer']}
+identity = "{self.identity}"
+{self.extra}
+"""
+
+    def url(self):
+        return "pulsar://" + ",".join(f"127.0.0.1:{node.ports['pulsar']}" for node in self.nodes)
+
+    def client(self, **options):
+        return pulsar.Client(self.url(), logger=QUIET, **options)
+
+    def any(self):
+        """A node that runs."""
+        return next(node for node in self.nodes if node.running())
+
+    def http(self, method, path, body=None):
+        return self.any().http(method, path, body)
+
+    def owner(self, topic):
+        """The node that owns a topic, as the lookup of a running node says."""
+        status, answer = self.any().ask("GET", "/lookup/v2/topic/" + topic.replace("://", "/"))
+        assert status == 200, (status, answer)
+        return self.by_url(answer["brokerUrl"])
+
+    def by_url(self, url):
+        port = int(url.rsplit(":", 1)[1])
+        return next(node for node in self.nodes if port in (node.ports["pulsar"], node.ports["http"]))
+
+    def leader(self):
+        """The node that leads the metadata."""
+        answer = self.any().http("GET", "/admin/v2/brokers/leaderBroker")
+        return self.by_url(answer["serviceUrl"])
+
+    def stop(self):
+        for node in self.nodes:
+            if node.running():
+                node.process.send_signal(signal.SIGCONT)
+                node.process.terminate()
+        for node in self.nodes:
+            if node.process is not None:
+                node.process.wait(timeout=15)
+
+
+def list_of(addresses):
+    return "[" + ", ".join(f'"{address}"' for address in addresses) + "]"
+
+
+__all__ = ["Cluster", "Node", "free_ports", "parse"]

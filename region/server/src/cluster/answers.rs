@@ -1,0 +1,140 @@
+//! What this node answers other nodes: metadata messages to its store, how it stands, numbers for those that join.
+//!
+//! **Invariants**
+//! - I1  a cookie gets one number, however often it asks and whichever member it asks: the record of a number is written
+//!   only together with the key of its cookie.
+
+use super::calls::{Call, ClusterAnswer, ClusterCall, JoinRequest, decode, encode_answer};
+use super::founding::Standing;
+use base::{NodeId, RegionName};
+use bytes::Bytes;
+use cluster::NodeRecord;
+use meta::{MetaHandle, PeerRequest};
+use meta_api::{Compare, MetaRequest, MetaResponse, Write};
+use peer::{Answer, Answerer};
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use tenancy::keys::{self, Key};
+
+/// Answers once the metadata store is open; before that, only how the node stands.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    region: RegionName,
+    meta: OnceLock<MetaHandle>,
+    /// Whether the node has a number.
+    member: OnceLock<()>,
+}
+
+impl Answers {
+    pub(crate) fn new(region: RegionName) -> Self {
+        Self { region, meta: OnceLock::new(), member: OnceLock::new() }
+    }
+
+    /// The node has a number: nobody may found a region with it any more.
+    pub(crate) fn set_member(&self) {
+        let _ = self.member.set(());
+    }
+
+    pub(crate) fn set_meta(&self, meta: MetaHandle) {
+        let _ = self.meta.set(meta);
+    }
+
+    async fn answer_call(&self, bytes: Bytes) -> Result<Bytes, String> {
+        match decode(bytes)? {
+            Call::Meta(message) => {
+                let request = PeerRequest::decode(&message).map_err(|error| error.to_string())?;
+                let response = self.meta()?.answer_peer(request).await;
+                response.map(|response| response.encode()).map_err(|error| error.to_string())
+            }
+            Call::Cluster(ClusterCall::Standing) => {
+                let standing = if self.member.get().is_some() { Standing::Member } else { Standing::Empty };
+                Ok(encode_answer(&ClusterAnswer::Standing { region: self.region.clone(), standing }))
+            }
+            Call::Cluster(ClusterCall::Join(request)) => {
+                let (node, members) = admit(self.meta()?, request).await?;
+                Ok(encode_answer(&ClusterAnswer::Joined { node, members }))
+            }
+        }
+    }
+
+    fn meta(&self) -> Result<&MetaHandle, String> {
+        self.meta.get().ok_or_else(|| "this node is still starting; ask again".to_owned())
+    }
+}
+
+impl Answerer for Answers {
+    fn answer(&self, _from: Option<NodeId>, bytes: Bytes) -> Answer<'_> {
+        Box::pin(self.answer_call(bytes))
+    }
+}
+
+/// Every node in the metadata.
+pub(crate) async fn nodes(meta: &MetaHandle) -> Result<BTreeMap<NodeId, NodeRecord>, String> {
+    let (mut nodes, mut after) = (BTreeMap::new(), None);
+    loop {
+        let request = MetaRequest::Range { prefix: keys::NODES.to_owned(), after, limit: 1000 };
+        let MetaResponse::Range { items, more } = meta.request(request).await else {
+            return Err("the region's metadata does not answer now; ask again".to_owned());
+        };
+        for (key, found) in &items {
+            if let (Some(Key::Node(node)), Ok(record)) = (Key::parse(key), serde_json::from_slice(&found.value)) {
+                nodes.insert(node, record);
+            }
+        }
+        after = items.into_iter().next_back().map(|(key, _)| key);
+        if !more {
+            return Ok(nodes);
+        }
+    }
+}
+
+/// Gives a number to a node, or the one that it has.
+async fn admit(meta: &MetaHandle, request: JoinRequest) -> Result<(NodeId, BTreeMap<NodeId, String>), String> {
+    let cookie = keys::cookie_key(request.cookie);
+    let known = meta.request(MetaRequest::Get { key: cookie.clone() }).await;
+    let node = match known {
+        MetaResponse::Value(Some(found)) => parse_node(&found.value)?,
+        MetaResponse::Value(None) => write_new(meta, cookie, &request).await?,
+        _ => return Err("the region's metadata does not answer now; ask again".to_owned()),
+    };
+    let members = nodes(meta).await?.into_iter().map(|(node, record)| (node, record.peer_address)).collect();
+    Ok((node, members))
+}
+
+fn parse_node(value: &[u8]) -> Result<NodeId, String> {
+    let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+    number.map(NodeId).ok_or_else(|| "the metadata of this cookie is damaged".to_owned())
+}
+
+async fn write_new(meta: &MetaHandle, cookie: String, request: &JoinRequest) -> Result<NodeId, String> {
+    let reserve = MetaRequest::Reserve { key: keys::NODE_COUNTER.to_owned(), by: 1 };
+    let MetaResponse::Reserved { first } = meta.request(reserve).await else {
+        return Err("no number could be drawn: the region's metadata does not answer now; ask again".to_owned());
+    };
+    let node = NodeId(first + 1);
+    let record = NodeRecord {
+        cookie: request.cookie,
+        peer_address: request.peer_address.clone(),
+        zone: request.zone.clone(),
+        ..NodeRecord::default()
+    };
+    match meta.request(new_node(node, cookie, &record, Vec::new())).await {
+        MetaResponse::Committed { .. } => Ok(node),
+        // I1: the same node has asked twice at once.
+        MetaResponse::Conflict { actual: Some(found), .. } => parse_node(&found.value),
+        other => Err(format!("the node could not be written down: {other:?}")),
+    }
+}
+
+/// The transaction that makes a node known.
+pub(super) fn new_node(node: NodeId, cookie: String, record: &NodeRecord, more: Vec<Write>) -> MetaRequest {
+    let key = keys::node_key(node);
+    let value = Bytes::from(serde_json::to_vec(record).unwrap_or_default());
+    let compare = vec![Compare::Absent { key: cookie.clone() }, Compare::Absent { key: key.clone() }];
+    let mut writes = vec![
+        Write::Put { key: cookie, value: Bytes::from(node.0.to_string()) },
+        Write::Put { key, value },
+    ];
+    writes.extend(more);
+    MetaRequest::Txn { compare, writes }
+}
