@@ -21,6 +21,7 @@
 mod device;
 mod direct;
 mod error;
+mod filling;
 mod log_files;
 mod options;
 mod preparer;

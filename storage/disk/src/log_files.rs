@@ -6,19 +6,15 @@
 //! | `free-<id>` | a freed file, content of no meaning, kept for reuse |
 //! | `new-<id>` | a file being prepared; a leftover after a crash |
 
-use crate::direct::{self, AlignedBuffer};
 use bookie::disk::{DiskReadError, FileId};
 use bookie::layout::LogBytes;
 use bytes::{Bytes, BytesMut};
-use rustix::fs::{FallocateFlags, SeekFrom, fallocate};
+use rustix::fs::SeekFrom;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-
-/// Zeros are written, and synced, in steps of this many bytes, so that the writer's own syncs stay short.
-const FILL_STEP_BYTES: usize = 1 << 20;
 
 /// The files found in a directory.
 #[derive(Debug, Default)]
@@ -48,6 +44,15 @@ impl LogFiles {
         self.dir.join(format!("log-{:010}", file.0))
     }
 
+    /// Where a file is prepared.
+    pub(crate) fn new_path(&self, file: FileId) -> PathBuf {
+        self.dir.join(format!("new-{:010}", file.0))
+    }
+
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
     fn free_path(&self, file: FileId) -> PathBuf {
         self.dir.join(format!("free-{:010}", file.0))
     }
@@ -71,48 +76,6 @@ impl LogFiles {
 
     pub(crate) fn open(path: &Path) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).open(path)
-    }
-
-    /// Makes `log-<file>` out of nothing: allocated, filled with zeros while `fill` says so (a file whose blocks were all
-    /// written once is much cheaper to sync), durable under its name before this returns.
-    ///
-    /// # Errors
-    /// `StorageFull` when the volume has no room: nothing is left behind then.
-    pub(crate) fn create(&self, file: FileId, fill: impl Fn() -> bool) -> io::Result<File> {
-        let path = self.dir.join(format!("new-{:010}", file.0));
-        let made = self.fill(&path, fill).and_then(|made| {
-            std::fs::rename(&path, self.log_path(file))?; // LogDevice I3: it has its full size.
-            self.sync_dir()?;
-            Ok(made)
-        });
-        if made.is_err() {
-            // Best effort: at the next start it is removed as unfinished.
-            let _ = std::fs::remove_file(&path);
-        }
-        made
-    }
-
-    fn fill(&self, path: &Path, fill: impl Fn() -> bool) -> io::Result<File> {
-        let made = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
-        let allocated = match fallocate(&made, FallocateFlags::empty(), 0, self.file_bytes) {
-            Ok(()) => true,
-            Err(rustix::io::Errno::OPNOTSUPP) => false,
-            Err(error) => return Err(error.into()),
-        };
-        let (direct, zeros) = (direct::open(path)?, AlignedBuffer::new());
-        let mut at = 0;
-        while at < self.file_bytes && (fill() || !allocated) {
-            let step = usize::try_from(self.file_bytes - at).map_or(FILL_STEP_BYTES, |rest| rest.min(FILL_STEP_BYTES));
-            match direct.as_ref().map(|direct| direct.write_all_at(zeros.zeros(step), at)) {
-                Some(Err(error)) if !direct::is_refused(&error) => return Err(error),
-                Some(Ok(())) => (),
-                Some(Err(_)) | None => made.write_all_at(zeros.zeros(step), at)?,
-            }
-            made.sync_data()?;
-            at += step as u64;
-        }
-        made.sync_all()?;
-        Ok(made)
     }
 
     /// Makes `log-<file>` out of a freed file; `None` when that file has another size (it is deleted then).

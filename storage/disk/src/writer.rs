@@ -163,6 +163,7 @@ pub(crate) fn nonce() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filling::Filling;
     use crate::log_files::LogFiles;
     use crate::options::DiskOptions;
     use bookie::disk::AppendId;
@@ -176,7 +177,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let options = DiskOptions { file_bytes: 64 << 10, ..DiskOptions::standard() };
         let files = LogFiles::new(dir.path(), options.file_bytes);
-        drop(files.create(FileId(1), || true).unwrap());
+        drop(Filling::begin(&files, FileId(1)).unwrap().finish(&files).unwrap());
         let read_only = File::open(files.log_path(FileId(1))).unwrap();
         std::fs::remove_file(files.log_path(FileId(1))).unwrap();
         let mut groups = recover(&BTreeMap::new(), options.layout()).unwrap().writer;
