@@ -11,13 +11,19 @@ NAME, LABELS = r"[a-zA-Z_:][a-zA-Z0-9_:]*", r'\{(?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^
 SAMPLE = re.compile(rf"({NAME})({LABELS})? ([-+]?(?:\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|Inf)|NaN)(?: -?\d+)?")
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
 
-# The core names of the dashboards for what Meridian has. Left out, as what they count does not exist here yet: entry size
-# and write latency buckets, storage read latency, cache hit and miss rates, consumer_msg_rate_redeliver, publish latency.
+# The core names of the dashboards for what Meridian has. Left out, as what they count does not exist here:
+# storage_offloaded_size and storage_read_latency_count.
 CORE = """topics_count subscriptions_count producers_count consumers_count rate_in rate_out throughput_in throughput_out
-    msg_backlog storage_size storage_backlog_size storage_backlog_quota_limit storage_offloaded_size storage_write_rate
-    storage_read_rate in_messages_total in_bytes_total out_messages_total out_bytes_total subscription_back_log
+    msg_backlog storage_size storage_backlog_size storage_backlog_quota_limit storage_write_rate storage_read_rate
+    in_messages_total in_bytes_total out_messages_total out_bytes_total subscription_back_log
     subscription_delayed subscription_msg_rate_out subscription_msg_rate_redeliver subscription_msg_throughput_out
-    subscription_unacked_messages ml_cache_used_size version_info""".split()
+    subscription_unacked_messages ml_cache_used_size ml_cache_evictions ml_cache_hits_rate ml_cache_hits_throughput
+    ml_cache_misses_rate ml_cache_misses_throughput consumer_msg_rate_redeliver broker_publish_latency
+    broker_publish_latency_count broker_publish_latency_sum version_info""".split()
+CORE += ["storage_write_latency_" + end for end in
+         "le_0_5 le_1 le_5 le_10 le_20 le_50 le_100 le_200 le_1000 overflow count".split()]
+CORE += ["entry_size_" + end for end in
+         "le_128 le_512 le_1_kb le_2_kb le_4_kb le_16_kb le_100_kb le_1_mb overflow count".split()]
 REPLICATION = ["replication_rate_in", "replication_rate_out", "replication_throughput_in", "replication_throughput_out",
                "replication_backlog"]
 
@@ -37,7 +43,9 @@ def parse(text):
         sample = SAMPLE.fullmatch(line)
         assert sample, f"this is no sample: {line!r}"
         name, labels, value = sample.groups()
-        assert name in kinds, f"{name} has no TYPE"
+        own = re.sub("_(sum|count)$", "", name)
+        family = own if kinds.get(own) == "summary" else name
+        assert family in kinds, f"{name} has no TYPE"
         assert name == last or name not in families, f"the lines of {name} do not stand together"
         last = name
         pairs = dict(LABEL.findall(labels or ""))
@@ -87,6 +95,8 @@ def main():
     until("acknowledgements are counted", lambda: value("msg_backlog") == 6)
     assert value("subscription_back_log", subscription='s\\"1\\\\') == 6, families["pulsar_subscription_back_log"]
     assert value("out_messages_total") >= 4
+    assert (value("storage_write_latency_count"), value("entry_size_le_2_kb")) == (10, 10)
+    assert families["pulsar_broker_publish_latency_count"][0][1] >= 10
     region.http("GET", "/status.html")
     client.close()
     for own in regions.values():

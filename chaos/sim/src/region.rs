@@ -149,7 +149,7 @@ impl Region {
         );
         let broker = Broker::new(core, rng.fork(&format!("broker {} {}", self.name, self.boot)));
         let bookie = Bookie::new(NODE, BookieOptions::standard(), log);
-        let admin = AdminApi::new(AdminOptions { owner: ADMIN_OWNER });
+        let admin = AdminApi::new(AdminOptions { owner: ADMIN_OWNER, authenticate_metrics: false });
         let started = at;
         let now = self.clocks(started, at);
         let mut known = self.known_ledgers();

@@ -1,7 +1,7 @@
 //! The door: who asks, which route, which objects, and whether it is allowed. Nothing is done before.
 //!
 //! **Invariants**
-//! - I1  a route without a rule does not exist: `Route` holds its `Access`, and only probes and metrics are open.
+//! - I1  a route without a rule does not exist: `Route` holds its `Access`, and only probes are open, metrics as the settings say.
 //! - I2  names are parsed once; the typed value that was authorised is the one that handlers parse from the same text.
 //! - I3  identity is decided before anything else of the request is looked at.
 
@@ -14,10 +14,14 @@ use auth::Principal;
 use tenancy::{Denied, Object, Operation, authorize};
 
 /// Authenticates, finds the route, authorises, and runs it.
-pub(crate) fn enter(context: &Context<'_>, request: HttpRequest) -> Next {
+pub(crate) fn enter(context: &Context<'_>, request: HttpRequest, authenticate_metrics: bool) -> Next {
     let path = segments(&request.path);
     let found = path.as_deref().map(|path| find(request.method, path));
-    let open = matches!(&found, Ok(Found::Route(route, _)) if route.access == Access::Open);
+    let open = match &found {
+        Ok(Found::Route(route, _)) if route.access == Access::Metrics => !authenticate_metrics,
+        Ok(Found::Route(route, _)) => route.access == Access::Open,
+        Ok(Found::OtherMethod | Found::Nothing) | Err(_) => false,
+    };
     let identity = if open { None } else { Some(identify(context, &request)?) }; // I3
     let (route, params) = match found.map_err(Clone::clone)? {
         Found::Route(route, params) => (route, params),
@@ -49,7 +53,7 @@ fn shown(path: &str) -> String {
 
 fn check(context: &Context<'_>, principal: &Principal, access: Access, call: &Call) -> Result<(), Refusal> {
     let (operation, target) = match access {
-        Access::Open | Access::AnyRole => return Ok(()),
+        Access::Open | Access::Metrics | Access::AnyRole => return Ok(()),
         Access::On(operation, target) => (operation, target),
     };
     let ask = |object: Object<'_>| {

@@ -47,6 +47,8 @@ pub enum AdminEffect {
 pub struct AdminOptions {
     /// Owner of the metadata requests.
     pub owner: OwnerId,
+    /// Whether `/metrics` asks who is reading: any identity will do.
+    pub authenticate_metrics: bool,
 }
 
 /// The admin REST API.
@@ -106,7 +108,7 @@ impl AdminApi {
             let reason = format!("{TASKS_MAX} admin requests are under way: try again in a moment"); // I3
             Err(Refusal::new(503, reason))
         } else {
-            access::enter(&context, request) // I2
+            access::enter(&context, request, self.options.authenticate_metrics) // I2
         };
         let number = self.next_number();
         self.go_on(&context, number, id, next, fx);

@@ -4,6 +4,10 @@
 //!
 //! **Not here**  Counting (`broker`), serving (`probes`).
 
+mod entries;
+#[cfg(test)]
+mod tests;
+
 use base::TopicName;
 use broker::admin_command::BrokerStats;
 use broker::stats::TopicStats;
@@ -27,9 +31,11 @@ struct Family {
 type Labels<'a> = &'a [(&'a str, &'a str)];
 
 impl Families {
-    fn add(&mut self, name: &'static str, kind: &'static str, labels: Labels<'_>, value: f64) {
+    /// One line; `suffix` is what a summary adds to its family's name.
+    fn sample(&mut self, name: &'static str, kind: &'static str, suffix: &str, labels: Labels<'_>, value: f64) {
         let family = self.by_name.entry(name).or_insert_with(|| Family { kind, lines: String::new() });
         family.lines.push_str(name);
+        family.lines.push_str(suffix);
         for (index, (key, text)) in labels.iter().enumerate() {
             family.lines.push(if index == 0 { '{' } else { ',' });
             family.lines.push_str(key);
@@ -45,11 +51,11 @@ impl Families {
     }
 
     fn gauge(&mut self, name: &'static str, labels: Labels<'_>, value: f64) {
-        self.add(name, "gauge", labels, value);
+        self.sample(name, "gauge", "", labels, value);
     }
 
     fn counter(&mut self, name: &'static str, labels: Labels<'_>, value: f64) {
-        self.add(name, "counter", labels, value);
+        self.sample(name, "counter", "", labels, value);
     }
 
     fn text(&self) -> String {
@@ -102,6 +108,12 @@ fn add_broker(families: &mut Families, cluster: &str, topics: &[(TopicName, Topi
     families.gauge("pulsar_broker_consumers_count", &labels, number(broker.consumers));
     families.gauge("pulsar_broker_subscriptions_count", &labels, number(broker.subscriptions));
     families.gauge("pulsar_ml_cache_used_size", &labels, number(broker.cache_bytes));
+    families.gauge("pulsar_ml_cache_hits_rate", &labels, broker.cache.hits_rate);
+    families.gauge("pulsar_ml_cache_hits_throughput", &labels, broker.cache.hits_throughput);
+    families.gauge("pulsar_ml_cache_misses_rate", &labels, broker.cache.misses_rate);
+    families.gauge("pulsar_ml_cache_misses_throughput", &labels, broker.cache.misses_throughput);
+    families.gauge("pulsar_ml_cache_evictions", &labels, broker.cache.evictions);
+    entries::add_publish_latency(families, cluster, topics.iter().map(|(_, stats)| stats.entries), broker);
     families.gauge("meridian_pending_publish_bytes", &labels, number(broker.pending_publish_bytes));
     let mut by_namespace: BTreeMap<String, u64> = BTreeMap::new();
     for (topic, _) in topics {
@@ -123,14 +135,15 @@ fn add_topic(families: &mut Families, labels: Labels<'_>, stats: &TopicStats) {
     families.gauge("pulsar_rate_out", labels, traffic.msg_rate_out);
     families.gauge("pulsar_throughput_in", labels, traffic.msg_throughput_in);
     families.gauge("pulsar_throughput_out", labels, traffic.msg_throughput_out);
-    families.gauge("pulsar_msg_backlog", labels, number(backlog));
+    // Dashboards tell it from the backlog of links by this label.
+    let mut local = labels.to_vec();
+    local.push(("remote_cluster", "local"));
+    families.gauge("pulsar_msg_backlog", &local, number(backlog));
     families.gauge("pulsar_storage_size", labels, number(storage.storage_size));
     families.gauge("pulsar_storage_backlog_size", labels, number(storage.backlog_size));
-    families.gauge("pulsar_storage_offloaded_size", labels, number(storage.offloaded_storage_size));
     families.gauge("pulsar_storage_backlog_quota_limit", labels, storage.backlog_quota_limit_size as f64);
     families.gauge("pulsar_storage_backlog_quota_limit_time", labels, storage.backlog_quota_limit_time as f64);
-    families.gauge("pulsar_storage_write_rate", labels, traffic.msg_rate_in);
-    families.gauge("pulsar_storage_read_rate", labels, traffic.msg_rate_out);
+    entries::add_entries(families, labels, &stats.entries);
     families.counter("pulsar_in_messages_total", labels, number(traffic.msg_in_counter));
     families.counter("pulsar_in_bytes_total", labels, number(traffic.bytes_in_counter));
     families.counter("pulsar_out_messages_total", labels, number(traffic.msg_out_counter));
@@ -153,6 +166,16 @@ fn add_subscriptions(families: &mut Families, labels: Labels<'_>, stats: &TopicS
         families.gauge("pulsar_subscription_consumers_count", &with, number(own.consumers.len() as u64));
         let blocked = if backlog.blocked_subscription_on_unacked_msgs { 1.0 } else { 0.0 };
         families.gauge("pulsar_subscription_blocked_on_unacked_messages", &with, blocked);
+        // Consumers of one name become one line: Prometheus refuses two with the same labels.
+        let mut redelivered: BTreeMap<&str, f64> = BTreeMap::new();
+        for consumer in &own.consumers {
+            *redelivered.entry(&consumer.consumer_name).or_default() += consumer.traffic.msg_rate_redeliver;
+        }
+        for (consumer, rate) in redelivered {
+            let mut of_one = with.clone();
+            of_one.push(("consumer_name", consumer));
+            families.gauge("pulsar_consumer_msg_rate_redeliver", &of_one, rate);
+        }
     }
 }
 

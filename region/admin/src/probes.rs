@@ -1,5 +1,5 @@
-//! Answers for load balancers, orchestrators and Prometheus; open to everybody, so they say nothing about names beyond
-//! what metrics are for.
+//! Answers for load balancers, orchestrators and Prometheus; open to everybody, metrics unless the settings say otherwise,
+//! so they say nothing about names beyond what metrics are for.
 
 use crate::answer::text;
 use crate::call::Call;

@@ -16,8 +16,10 @@ use tenancy::Operation;
 /// Who may use a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Everybody, also without credentials: probes and metrics.
+    /// Everybody, also without credentials: probes.
     Open,
+    /// Everybody, or whoever proved any identity: the settings decide.
+    Metrics,
     /// Whoever proved any identity.
     AnyRole,
     /// Whoever may do this on the object that the path names.

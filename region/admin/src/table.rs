@@ -17,6 +17,7 @@ macro_rules! rows {
         }),*]
     };
     (@ open) => { Access::Open };
+    (@ metrics) => { Access::Metrics };
     (@ any) => { Access::AnyRole };
     (@ ($target:ident $operation:ident)) => { Access::On(Operation::$operation, Target::$target) };
 }
@@ -38,7 +39,7 @@ pub(crate) const GROUPS: [&[Route]; 12] = [
 ];
 
 const PROBES: &[Route] = rows! { "";
-    Get "metrics" open probes::metrics;
+    Get "metrics" metrics probes::metrics;
     Get "status.html" open probes::status;
     Get "livez" open probes::ok;
     Get "readyz" open probes::ok;

@@ -135,7 +135,7 @@ pub struct MessageIdView {
 }
 
 /// Numbers of the whole broker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct BrokerStats {
     pub connections: u64,
     pub topics: u64,
@@ -144,6 +144,22 @@ pub struct BrokerStats {
     pub subscriptions: u64,
     pub cache_bytes: u64,
     pub pending_publish_bytes: u64,
+    /// Entries made durable since the start …
+    pub publishes_total: u64,
+    /// … and how long that took altogether, microseconds.
+    pub publish_latency_us_total: u64,
+    pub cache: CacheStats,
+}
+
+/// How the caches of all topics served reads; rates per second, throughput in bytes per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CacheStats {
+    pub hits_rate: f64,
+    pub hits_throughput: f64,
+    pub misses_rate: f64,
+    pub misses_throughput: f64,
+    /// Entries evicted during about the last minute.
+    pub evictions: f64,
 }
 
 /// Why a command failed, in words for the operator.

@@ -74,6 +74,7 @@ pub struct Broker {
     pub(crate) waiting: crate::session::waiting::MetaWaiters,
     pub(crate) usage: crate::usage::Usage,
     pub(crate) policy_sync: crate::policy_sync::PolicySync,
+    pub(crate) totals: crate::totals::Totals,
     pub(crate) housekeeping: Mono,
     pub(crate) producer_names: u64,
     /// Up to which revision the metadata view has come.
@@ -100,6 +101,7 @@ impl Broker {
             waiting: Default::default(),
             usage: Default::default(),
             policy_sync: Default::default(),
+            totals: Default::default(),
             housekeeping: Mono(0),
             producer_names: 0,
             metadata_revision: 0,
@@ -254,7 +256,12 @@ impl Broker {
                 self.with_topic(slot, now, |topic, env| topic.handle_ledger_id(id, ledger, env));
             }
         }
-        let Some(topic) = self.topics.by_slot.get(&slot) else { return };
+        let Some(topic) = self.topics.by_slot.get_mut(&slot) else { return };
+        let reads = topic.ledger.take_read_counts();
+        if reads.hit_entries + reads.miss_entries > 0 {
+            topic.meters.entries_read.record(now.mono, reads.hit_entries + reads.miss_entries);
+        }
+        self.totals.add(now.mono, topic.meters.take_publishes(), reads);
         if topic.is_gone() {
             self.forget(slot);
         } else {
@@ -346,7 +353,7 @@ impl Broker {
                 admin::reply(&mut self.out, id, crate::admin_command::AdminReply::Topics(list));
             }
             AdminCommand::BrokerStats => {
-                let stats = self.stats();
+                let stats = self.stats(now);
                 admin::reply(&mut self.out, id, crate::admin_command::AdminReply::Broker(stats));
             }
         }
@@ -397,7 +404,7 @@ impl Broker {
     }
 
     /// Numbers of the whole broker.
-    pub fn stats(&self) -> BrokerStats {
+    pub fn stats(&self, now: Now) -> BrokerStats {
         let topics = self.topics.by_slot.values();
         BrokerStats {
             connections: self.sessions.len() as u64,
@@ -407,6 +414,9 @@ impl Broker {
             consumers: topics.clone().flat_map(|t| t.subs.by_id.values()).map(|sub| sub.consumer_count() as u64).sum(),
             cache_bytes: topics.map(|topic| topic.ledger.cache_bytes()).sum(),
             pending_publish_bytes: self.ingress.pending_bytes(),
+            publishes_total: self.totals.publishes.count,
+            publish_latency_us_total: self.totals.publishes.latency_us,
+            cache: self.totals.cache(now.mono),
         }
     }
 

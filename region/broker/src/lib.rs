@@ -23,6 +23,7 @@ pub mod stats;
 pub mod subscription;
 mod timers;
 mod topic;
+mod totals;
 mod usage;
 mod watch;
 

@@ -10,9 +10,11 @@ mod rate;
 mod sum;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub use internal::{CursorInternals, InternalStats, LedgerInternals};
 pub use rate::{RATE_WINDOW, RateMeter, iso_time};
+pub use window::{LATENCY_BOUNDS_US, SIZE_BOUNDS, WindowCounts};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -27,6 +29,9 @@ pub struct TopicStats {
     pub storage: TopicStorage,
     #[serde(flatten)]
     pub transactions: TransactionCounts,
+    /// For metrics only: Pulsar's JSON has no such keys.
+    #[serde(skip)]
+    pub entries: EntryStats,
     /// Always an array, also when nobody publishes.
     pub publishers: Vec<PublisherStats>,
     pub subscriptions: BTreeMap<String, SubscriptionStats>,
@@ -83,6 +88,17 @@ pub struct TopicStorage {
     pub non_contiguous_deleted_messages_ranges: u64,
     pub non_contiguous_deleted_messages_ranges_serialized_size: u64,
     pub delayed_message_index_size_in_bytes: u64,
+}
+
+/// Entries written to and read from a topic's log: rates per second, and counts of about the last [`RATE_WINDOW`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EntryStats {
+    pub write_rate: f64,
+    pub read_rate: f64,
+    /// By [`LATENCY_BOUNDS_US`], from the arrival of an entry until it is durable; the last is overflow.
+    pub write_latency: [u64; 10],
+    /// By [`SIZE_BOUNDS`]; the last is overflow.
+    pub size: [u64; 9],
 }
 
 /// Transactions of a topic.

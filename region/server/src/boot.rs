@@ -5,6 +5,7 @@ mod urls;
 
 use crate::clock::Clock;
 use crate::config::{ConfigError, ServerConfig};
+use crate::entrance::{Entrance, EntranceLimits};
 use crate::geo::{self, GeoHandle};
 use crate::lock::DataLock;
 use crate::shard::{Executors, NodeHandle, Shard, ShardInput};
@@ -32,6 +33,8 @@ use wire::commands::BrokerUrls;
 
 /// The only node of its region so far.
 const NODE: NodeId = NodeId(1);
+/// Connections before the handshake; more than a restart makes of all its clients at once.
+const PULSAR_GUESTS: EntranceLimits = EntranceLimits { guests_max: 4096, per_address_max: 1024 };
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +142,8 @@ impl Server {
         );
         let broker = Broker::new(core, Rng::new(seed).fork("broker"));
         let bookie = Bookie::new(NODE, BookieOptions::standard(), log);
-        let admin = AdminApi::new(AdminOptions { owner: ADMIN_OWNER });
+        let admin =
+            AdminApi::new(AdminOptions { owner: ADMIN_OWNER, authenticate_metrics: config.auth.authenticate_metrics });
         let mut first = Vec::new();
         let mut machines = Node::new(clock.now(), NODE, broker, bookie, admin, &storage.known_ledgers, &mut first);
         let clusters = feed_snapshot(&mut machines, clock, &storage.watch, &mut first);
@@ -290,12 +294,14 @@ fn spawn_node(
 }
 
 async fn accept(listener: TcpListener, node: NodeHandle, pool: tokio::runtime::Handle, message_bytes_max: u32) {
+    let entrance = Entrance::new("pulsar", PULSAR_GUESTS);
     let mut last = 0;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 last += 1;
-                let serve = conn::serve(stream, ConnId(last), node.clone(), message_bytes_max);
+                let guest = entrance.admit(peer.ip());
+                let serve = conn::serve(stream, ConnId(last), node.clone(), guest, message_bytes_max);
                 task::spawn(&pool, "connection", serve);
             }
             Err(error) => {

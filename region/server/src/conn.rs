@@ -3,6 +3,7 @@
 //! **What**  A reader that splits the stream into frames and hands them to the node, a writer that empties the outlet. The
 //! node decides everything; it may pause reading, raise the frame limit after the handshake, and close.
 
+use crate::entrance::Guest;
 use crate::outlet::Outlet;
 use crate::shard::{NodeHandle, ShardInput};
 use broker::io::{ConnId, ConnInfo, Outgoing};
@@ -35,14 +36,19 @@ const SLICES_MAX: usize = 64;
 const LAST_BYTES_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(stream: TcpStream, conn: ConnId, node: NodeHandle, message_bytes_max: u32) {
+pub(crate) async fn serve(stream: TcpStream, conn: ConnId, node: NodeHandle, guest: Guest, message_bytes_max: u32) {
     let peer = stream.peer_addr().map_or_else(|_| "unknown".to_owned(), |address| address.to_string());
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, "no TCP_NODELAY: {error}");
     }
-    let outlet = Outlet::new();
+    let leave = guest.leave();
+    let outlet = Outlet::new(guest);
     let info = ConnInfo { peer: peer.clone(), tls_common_name: None, tls: false };
-    if node.send(ShardInput::ConnOpened { conn, info, outlet: Arc::clone(&outlet) }).await.is_err() {
+    let opened = tokio::select! {
+        opened = node.send(ShardInput::ConnOpened { conn, info, outlet: Arc::clone(&outlet) }) => opened,
+        () = leave.notified() => return,
+    };
+    if opened.is_err() {
         return;
     }
     let (reader, writer) = stream.into_split();
@@ -50,6 +56,7 @@ pub(crate) async fn serve(stream: TcpStream, conn: ConnId, node: NodeHandle, mes
         outcome = read_frames(reader, conn, &node, &outlet, message_bytes_max) => outcome,
         outcome = write_outlet(writer, conn, &node, &outlet) => outcome,
         outcome = give_up(&outlet) => outcome,
+        () = leave.notified() => Err(io::Error::other("too many connections before the handshake, and this is the oldest")),
     };
     if let Err(error) = outcome {
         tracing::debug!(%peer, "connection ended: {error}");

@@ -1,5 +1,6 @@
 //! The HTTP listener: every request becomes plain data for the admin API.
 
+use crate::entrance::{Entrance, EntranceLimits, Guest};
 use crate::shard::{NodeHandle, ShardInput};
 use crate::task;
 use admin::{HttpRequest, HttpResponse, Method};
@@ -11,7 +12,7 @@ use axum::response::Response;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
@@ -29,18 +30,28 @@ const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Connections served at once; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 4096;
+/// Connections without a whole request yet: they never take all places.
+const HTTP_GUESTS: EntranceLimits = EntranceLimits { guests_max: CONNECTIONS_MAX / 2, per_address_max: 512 };
+
+/// What the requests of one connection share.
+#[derive(Clone)]
+struct Peer {
+    node: NodeHandle,
+    /// Until the first request is here.
+    guest: Arc<Mutex<Option<Guest>>>,
+}
 
 /// Serves as long as the server runs.
 pub(crate) async fn serve(listener: TcpListener, node: NodeHandle, pool: Handle) {
-    let app = Router::new().fallback(handle).with_state(node);
+    let entrance = Entrance::new("http", HTTP_GUESTS);
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let app = app.clone();
+            Ok((stream, peer)) => {
+                let (node, guest) = (node.clone(), entrance.admit(peer.ip()));
                 task::spawn(&pool, "http-connection", async move {
-                    serve_connection(stream, app).await;
+                    serve_connection(stream, node, guest).await;
                     drop(permit);
                 });
             }
@@ -53,16 +64,23 @@ pub(crate) async fn serve(listener: TcpListener, node: NodeHandle, pool: Handle)
     }
 }
 
-async fn serve_connection(stream: TcpStream, app: Router) {
+async fn serve_connection(stream: TcpStream, node: NodeHandle, guest: Guest) {
+    let leave = guest.leave();
+    let app = Router::new().fallback(handle).with_state(Peer { node, guest: Arc::new(Mutex::new(Some(guest))) });
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).max_buf_size(HEAD_BYTES_MAX);
     let service = TowerToHyperService::new(app);
-    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
-        tracing::debug!("HTTP connection ended: {error}");
+    tokio::select! {
+        outcome = builder.serve_connection(TokioIo::new(stream), service) => {
+            if let Err(error) = outcome {
+                tracing::debug!("HTTP connection ended: {error}");
+            }
+        }
+        () = leave.notified() => tracing::debug!("HTTP connection closed: the oldest of too many without a request"),
     }
 }
 
-async fn handle(State(node): State<NodeHandle>, request: Request) -> Response {
+async fn handle(State(Peer { node, guest }): State<Peer>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let Some(method) = method_of(&parts.method) else {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "use GET, PUT, POST or DELETE");
@@ -72,6 +90,7 @@ async fn handle(State(node): State<NodeHandle>, request: Request) -> Response {
         Ok(Err(_)) => return plain(StatusCode::PAYLOAD_TOO_LARGE, "a request body has at most 1 MiB"),
         Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive within 10 s"),
     };
+    drop(guest.lock().unwrap_or_else(PoisonError::into_inner).take());
     let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let request = HttpRequest {
         method,

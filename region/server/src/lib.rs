@@ -10,6 +10,7 @@ mod boot;
 mod clock;
 pub mod config;
 mod conn;
+mod entrance;
 mod geo;
 mod http;
 mod lock;

@@ -3,6 +3,7 @@
 //! **Invariants**
 //! - I1  what waits is bounded by [`WAITING_BYTES_MAX`]: a peer that lets more pile up is cut (security.md C6).
 
+use crate::entrance::Guest;
 use broker::io::Outgoing;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,11 +33,13 @@ pub(crate) struct Outlet {
     paused: AtomicBool,
     resumed: Notify,
     authenticated: AtomicBool,
+    /// Until the peer is known.
+    guest: Mutex<Option<Guest>>,
 }
 
 impl Outlet {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self::default())
+    pub(crate) fn new(guest: Guest) -> Arc<Self> {
+        Arc::new(Self { guest: Mutex::new(Some(guest)), ..Self::default() })
     }
 
     /// Appends bytes and tells the writer; cuts the peer beyond I1.
@@ -105,6 +108,7 @@ impl Outlet {
 
     pub(crate) fn set_authenticated(&self) {
         self.authenticated.store(true, Ordering::Release);
+        drop(self.guest.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     pub(crate) fn is_authenticated(&self) -> bool {

@@ -39,6 +39,7 @@ pub(crate) struct Blocks {
     blocks: Vec<Block>,
     bytes: u64,
     clock: u64,
+    evicted: u64,
 }
 
 impl Blocks {
@@ -86,14 +87,23 @@ impl Blocks {
         while self.bytes > bytes {
             let oldest = self.blocks.iter().enumerate().min_by_key(|(_, block)| block.used).map(|(index, _)| index);
             let Some(index) = oldest else { panic!("Blocks I2: {} bytes of no block", self.bytes) };
-            self.bytes -= self.blocks.swap_remove(index).bytes;
+            let block = self.blocks.swap_remove(index);
+            self.bytes -= block.bytes;
+            self.evicted += block.entries.len() as u64;
         }
     }
 
     /// Drops blocks that end at or before `rank`.
     pub(crate) fn evict_before(&mut self, rank: u64) {
+        let gone = self.blocks.iter().filter(|block| block.end_rank() <= rank);
+        self.evicted += gone.map(|block| block.entries.len() as u64).sum::<u64>();
         self.blocks.retain(|block| block.end_rank() > rank);
         self.bytes = self.blocks.iter().map(|block| block.bytes).sum();
+    }
+
+    /// Entries evicted since this was last asked.
+    pub(crate) fn take_evicted(&mut self) -> u64 {
+        std::mem::take(&mut self.evicted)
     }
 
     pub(crate) fn bytes(&self) -> u64 {

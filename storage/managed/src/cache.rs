@@ -42,6 +42,7 @@ pub(crate) struct EntryCache {
     ring: VecDeque<Entry>,
     first_rank: u64,
     bytes: u64,
+    evicted: u64,
 }
 
 impl EntryCache {
@@ -88,6 +89,7 @@ impl EntryCache {
     fn pop(&mut self) {
         let Some(entry) = self.ring.pop_front() else { panic!("EntryCache I2: {} bytes of no entry", self.bytes) };
         self.first_rank += 1;
+        self.evicted += 1;
         self.bytes -= cost(&entry);
     }
 
@@ -96,6 +98,11 @@ impl EntryCache {
         if self.ring.is_empty() && self.ring.capacity() > 8 {
             self.ring = VecDeque::new();
         }
+    }
+
+    /// Entries evicted since this was last asked.
+    pub(crate) fn take_evicted(&mut self) -> u64 {
+        std::mem::take(&mut self.evicted)
     }
 
     pub(crate) fn bytes(&self) -> u64 {

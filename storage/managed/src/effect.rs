@@ -116,3 +116,15 @@ pub enum Read {
     /// Too many reads are pending, or the managed ledger is not open: ask again after an event.
     Busy,
 }
+
+/// How reads were served, in entries and bytes of their data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadCounts {
+    /// From memory …
+    pub hit_entries: u64,
+    pub hit_bytes: u64,
+    /// … and from bookies.
+    pub miss_entries: u64,
+    pub miss_bytes: u64,
+    pub evicted_entries: u64,
+}

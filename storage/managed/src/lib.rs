@@ -45,7 +45,9 @@ mod trim;
 pub use ack_set::{ACK_SET_WORDS_MAX, AckSet};
 pub use chain::LedgerInfo;
 pub use cursor::{Cursor, CursorKind};
-pub use effect::{CHECKPOINT_BYTES_MAX, Checkpoint, CursorId, Entry, ManagedEffect, ManagedEvent, Read, ReadId};
+pub use effect::{
+    CHECKPOINT_BYTES_MAX, Checkpoint, CursorId, Entry, ManagedEffect, ManagedEvent, Read, ReadCounts, ReadId,
+};
 pub use error::{AddRefused, CursorError, DeleteError, OpenError, ReadError};
 pub use machine::ManagedLedger;
 pub use options::{CheckpointRule, ManagedOptions, OpenMode, Retention};

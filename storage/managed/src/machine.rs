@@ -62,6 +62,8 @@ pub struct ManagedLedger {
     appender: Appender,
     cache: EntryCache,
     reads: Reads,
+    /// Entries and bytes read from memory since they were last asked for.
+    hits: (u64, u64),
     cursors: CursorSet,
     cursor_log: CursorLog,
     discards: Discards,
@@ -92,6 +94,7 @@ impl ManagedLedger {
             appender: Appender::new(),
             cache: EntryCache::default(),
             reads: Reads::default(),
+            hits: (0, 0),
             cursors: CursorSet::new(),
             cursor_log: CursorLog::absent(),
             discards: Discards::default(),

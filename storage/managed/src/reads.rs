@@ -68,6 +68,8 @@ pub(crate) struct Reads {
     waits: Vec<Wait>,
     blocks: Blocks,
     next_id: u64,
+    /// Entries and bytes fetched since they were last asked for.
+    fetched: (u64, u64),
 }
 
 impl Reads {
@@ -147,6 +149,8 @@ impl Reads {
         let ledger = fetch.ledger;
         let entry = |(entry, data)| Entry { position: Position { ledger, entry }, data };
         let entries: Vec<Entry> = entries.into_iter().map(entry).collect();
+        self.fetched.0 += entries.len() as u64;
+        self.fetched.1 += entries.iter().map(|entry| entry.data.len() as u64).sum::<u64>();
         let (first, end) = (fetch.first_rank, fetch.first_rank + entries.len() as u64);
         let mut past_middle = false;
         self.waits.retain(|wait| {
@@ -253,6 +257,11 @@ impl Reads {
     }
 
     // ---- memory ----
+
+    /// Entries and bytes that came from bookies since this was last asked.
+    pub(crate) fn take_fetched(&mut self) -> (u64, u64) {
+        std::mem::take(&mut self.fetched)
+    }
 
     pub(crate) fn blocks(&self) -> &Blocks {
         &self.blocks

@@ -86,7 +86,7 @@ impl Bed {
         let core = Core::new(options(), BrokerDefaults::standalone(), Authenticator::On(providers), rules);
         Self {
             broker: Broker::new(core, Rng::new(7)),
-            api: AdminApi::new(AdminOptions { owner: OWNER }),
+            api: AdminApi::new(AdminOptions { owner: OWNER, authenticate_metrics: false }),
             meta: MetaState::new(),
             now: Now { mono: Mono(1_000_000_000), wall_ms: 1_700_000_000_000 },
             order: Order::ResponseFirst,
@@ -113,6 +113,11 @@ impl Bed {
         bed.ok(Method::Post, "/admin/v2/namespaces/acme/orders/permissions/producer", r#"["produce"]"#);
         bed.ok(Method::Post, "/admin/v2/namespaces/acme/orders/permissions/consumer", r#"["consume"]"#);
         bed
+    }
+
+    /// From now on `/metrics` asks who is reading.
+    pub(crate) fn authenticate_metrics(&mut self) {
+        self.api = AdminApi::new(AdminOptions { owner: OWNER, authenticate_metrics: true });
     }
 
     /// From now on requests come from this role; `None`: without credentials.

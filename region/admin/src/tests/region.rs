@@ -44,6 +44,18 @@ fn metrics_have_one_type_line_per_family_and_the_labels_of_the_dashboards() {
 }
 
 #[test]
+fn metrics_want_any_identity_once_the_settings_say_so() {
+    let mut bed = Bed::furnished();
+    bed.authenticate_metrics();
+    bed.become_role(None);
+    assert_eq!(bed.refused(Get, "/metrics", "").0, 401);
+    assert_eq!(bed.refused(Get, "/metrics/", "").0, 401);
+    bed.ok(Get, "/status.html", "");
+    bed.become_role(Some("stranger"));
+    assert!(bed.ok(Get, "/metrics", "").body.contains("pulsar_version_info"));
+}
+
+#[test]
 fn clusters_are_created_read_changed_and_deleted() {
     let mut bed = Bed::furnished();
     let west =

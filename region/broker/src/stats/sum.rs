@@ -1,7 +1,7 @@
 //! Adding up the stats of the partitions of one topic.
 
 use super::{
-    ConsumerStats, DrainingStats, PublisherStats, ReplicatorStats, SubscriptionBacklog, SubscriptionStats,
+    ConsumerStats, DrainingStats, EntryStats, PublisherStats, ReplicatorStats, SubscriptionBacklog, SubscriptionStats,
     SubscriptionTimes, SubscriptionTraffic, TopicStats, TopicStorage, TopicTraffic,
 };
 
@@ -11,6 +11,7 @@ impl TopicStats {
     pub fn add(&mut self, other: &Self) {
         self.traffic.add(&other.traffic);
         self.storage.add(&other.storage);
+        self.entries.add(&other.entries);
         self.transactions.ongoing_txn_count += other.transactions.ongoing_txn_count;
         self.transactions.aborted_txn_count += other.transactions.aborted_txn_count;
         self.transactions.committed_txn_count += other.transactions.committed_txn_count;
@@ -87,6 +88,15 @@ impl TopicStorage {
         self.non_contiguous_deleted_messages_ranges_serialized_size +=
             other.non_contiguous_deleted_messages_ranges_serialized_size;
         self.delayed_message_index_size_in_bytes += other.delayed_message_index_size_in_bytes;
+    }
+}
+
+impl EntryStats {
+    fn add(&mut self, other: &Self) {
+        self.write_rate += other.write_rate;
+        self.read_rate += other.read_rate;
+        self.write_latency.iter_mut().zip(other.write_latency).for_each(|(mine, theirs)| *mine += theirs);
+        self.size.iter_mut().zip(other.size).for_each(|(mine, theirs)| *mine += theirs);
     }
 }
 

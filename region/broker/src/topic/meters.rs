@@ -1,13 +1,8 @@
 //! What a topic counts about itself.
 
-use crate::stats::RateMeter;
+use crate::stats::{EntryStats, LATENCY_BOUNDS_US, RateMeter, SIZE_BOUNDS, WindowCounts};
 use base::Mono;
 use std::time::Duration;
-
-/// Upper bounds of Pulsar's write latency gauges, in milliseconds with one decimal (ux.md §5.4); the last is overflow.
-pub(crate) const LATENCY_BOUNDS_US: [u64; 9] = [500, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 1_000_000];
-/// Upper bounds of Pulsar's entry size gauges, in bytes; the last is overflow.
-pub(crate) const SIZE_BOUNDS: [u64; 8] = [128, 512, 1024, 2048, 4096, 16_384, 102_400, 1_048_576];
 
 /// Counters of one topic since it was loaded.
 #[derive(Debug, Default)]
@@ -18,10 +13,20 @@ pub(crate) struct TopicMeters {
     pub(crate) bytes_in_total: u64,
     pub(crate) publish_rate_limited: u64,
     pub(crate) last_publish_ms: u64,
-    pub(crate) latency: [u64; 10],
-    pub(crate) latency_us_sum: u64,
-    pub(crate) size: [u64; 9],
     pub(crate) evicted_by_quota: u64,
+    pub(crate) entries_read: RateMeter,
+    entries_written: RateMeter,
+    latency: WindowCounts<10>,
+    size: WindowCounts<9>,
+    /// Since the broker last took them.
+    publishes: Publishes,
+}
+
+/// Entries made durable, and how long that took altogether.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Publishes {
+    pub(crate) count: u64,
+    pub(crate) latency_us: u64,
 }
 
 impl TopicMeters {
@@ -32,12 +37,26 @@ impl TopicMeters {
         self.bytes_in_total += bytes;
     }
 
-    pub(crate) fn record_latency(&mut self, latency: Duration, bytes: u64) {
+    /// An entry of this size became durable this long after it came.
+    pub(crate) fn record_written(&mut self, now: Mono, latency: Duration, bytes: u64) {
         let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.latency_us_sum = self.latency_us_sum.saturating_add(us);
-        let slot = LATENCY_BOUNDS_US.iter().position(|bound| us <= *bound).unwrap_or(LATENCY_BOUNDS_US.len());
-        self.latency[slot] += 1;
-        let slot = SIZE_BOUNDS.iter().position(|bound| bytes <= *bound).unwrap_or(SIZE_BOUNDS.len());
-        self.size[slot] += 1;
+        self.latency.record(now, us, &LATENCY_BOUNDS_US);
+        self.size.record(now, bytes, &SIZE_BOUNDS);
+        self.entries_written.record(now, 1);
+        self.publishes.count += 1;
+        self.publishes.latency_us = self.publishes.latency_us.saturating_add(us);
+    }
+
+    pub(crate) fn take_publishes(&mut self) -> Publishes {
+        std::mem::take(&mut self.publishes)
+    }
+
+    pub(crate) fn entries(&self, now: Mono) -> EntryStats {
+        EntryStats {
+            write_rate: self.entries_written.rate(now),
+            read_rate: self.entries_read.rate(now),
+            write_latency: self.latency.counts(now),
+            size: self.size.counts(now),
+        }
     }
 }

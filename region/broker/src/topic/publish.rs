@@ -269,7 +269,7 @@ impl Topic {
             };
             self.log.observe_stored(position, &now);
         }
-        self.meters.record_latency(env.now.mono.since(pending.since), pending.bytes);
+        self.meters.record_written(env.now.mono, env.now.mono.since(pending.since), pending.bytes);
         self.meters.last_publish_ms = env.now.wall_ms;
         self.answer(pending, Some(position), env);
         while self.publishing.pending.front().is_some_and(|next| next.stored.is_none()) {

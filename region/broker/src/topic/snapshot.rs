@@ -23,6 +23,7 @@ impl Topic {
         if self.meters.messages_in_total > 0 {
             stats.traffic.average_msg_size = self.meters.bytes_in_total as f64 / self.meters.messages_in_total as f64;
         }
+        stats.entries = self.meters.entries(now.mono);
         stats.storage.storage_size = self.ledger.total_bytes();
         stats.storage.backlog_size = self.backlog_bytes();
         let quotas = &self.settings.policies;

@@ -23,6 +23,8 @@ use tenancy::Authorization;
 pub struct AuthConfig {
     pub authentication_enabled: bool,
     pub authorization_enabled: bool,
+    /// Whether `/metrics` asks who is reading.
+    pub authenticate_metrics: bool,
     pub super_user_roles: BTreeSet<String>,
     pub anonymous_user_role: Option<String>,
     /// Keys that verify tokens.

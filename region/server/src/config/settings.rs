@@ -64,6 +64,7 @@ pub(super) const SETTINGS: &[Setting] = settings! {
     "server" "keep_alive_interval_seconds" "keepAliveIntervalSeconds" |s, v| number(&mut s.config.keep_alive_s, v);
     "auth" "authentication_enabled" "authenticationEnabled" |s, v| flag(&mut s.config.auth.authentication_enabled, v);
     "auth" "authorization_enabled" "authorizationEnabled" |s, v| flag(&mut s.config.auth.authorization_enabled, v);
+    "auth" "authenticate_metrics_endpoint" "authenticateMetricsEndpoint" |s, v| flag(&mut s.config.auth.authenticate_metrics, v);
     "auth" "authentication_providers" "authenticationProviders" |_, v| providers(v);
     "auth" "super_user_roles" "superUserRoles" |s, v| { s.config.auth.super_user_roles = list(v).collect(); Ok(()) };
     "auth" "anonymous_user_role" "anonymousUserRole" |s, v| { s.config.auth.anonymous_user_role = text(v); Ok(()) };

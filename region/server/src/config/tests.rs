@@ -70,7 +70,7 @@ fn the_environment_wins_over_the_file_and_unknown_names_are_refused() {
 
 #[test]
 fn a_broker_conf_gives_what_is_known_and_lists_the_rest() {
-    let conf = "# comment\nclusterName=west\nbrokerServicePort=6700\nauthenticationEnabled=true\nauthorizationEnabled=true\n\
+    let conf = "# comment\nclusterName=west\nauthenticateMetricsEndpoint=true\nbrokerServicePort=6700\nauthenticationEnabled=true\nauthorizationEnabled=true\n\
                 tokenSecretKey=data:;base64,MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\nsuperUserRoles=admin, ops\n\
                 zookeeperServers=zk:2181\nauthenticationProviders=org.apache.pulsar.broker.authentication.AuthenticationProviderToken\n";
     let (_dir, path) = file("broker.conf", conf);
@@ -78,6 +78,7 @@ fn a_broker_conf_gives_what_is_known_and_lists_the_rest() {
     settings.broker_conf(&path).unwrap();
     let (config, ignored) = settings.finish().unwrap();
     assert_eq!((config.region.as_str(), config.pulsar_port), ("west", 6700));
+    assert!(config.auth.authenticate_metrics);
     assert_eq!(config.auth.token_keys.len(), 1);
     assert_eq!(config.auth.super_user_roles.iter().map(String::as_str).collect::<Vec<_>>(), ["admin", "ops"]);
     assert_eq!(ignored, ["zookeeperServers"]);

@@ -4,7 +4,7 @@ use super::ManagedLedger;
 use super::Phase;
 use crate::site::Fx;
 use crate::store::Change;
-use crate::{AddRefused, Entry, ManagedEffect, ManagedEvent, Read};
+use crate::{AddRefused, Entry, ManagedEffect, ManagedEvent, Read, ReadCounts};
 use base::{EntryData, Now, Position};
 use ledger::WriterEvent;
 
@@ -57,10 +57,28 @@ impl ManagedLedger {
             return Read::AtTail;
         }
         if let Some(entries) = self.cache.get(rank, entries_max, bytes_max) {
+            self.count_hits(&entries);
             return Read::Ready(entries);
         }
         let (reads, mut scope) = self.reading(now, fx);
-        reads.read(rank, entries_max, bytes_max, &mut scope)
+        let read = reads.read(rank, entries_max, bytes_max, &mut scope);
+        if let Read::Ready(entries) = &read {
+            self.count_hits(entries);
+        }
+        read
+    }
+
+    fn count_hits(&mut self, entries: &[Entry]) {
+        self.hits.0 += entries.len() as u64;
+        self.hits.1 += entries.iter().map(|entry| entry.data.len() as u64).sum::<u64>();
+    }
+
+    /// How reads were served since this was last asked.
+    pub fn take_read_counts(&mut self) -> ReadCounts {
+        let (hit_entries, hit_bytes) = std::mem::take(&mut self.hits);
+        let (miss_entries, miss_bytes) = self.reads.take_fetched();
+        let evicted_entries = self.cache.take_evicted() + self.reads.blocks_mut().take_evicted();
+        ReadCounts { hit_entries, hit_bytes, miss_entries, miss_bytes, evicted_entries }
     }
 
     // ---- memory ----
