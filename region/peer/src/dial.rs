@@ -62,7 +62,7 @@ pub(crate) async fn dial(shared: &Shared, address: &str, opening: &Opening) -> R
 
 async fn connect(shared: &Shared, target: SocketAddr, opening: &Opening) -> Result<Dialled, DialError> {
     let tcp = TcpStream::connect(target).await.map_err(|error| DialError {
-        refused: error.kind() == io::ErrorKind::ConnectionRefused,
+        refused: matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset),
         reason: format!("no connection ({error}): is the node running?"),
     })?;
     let name = ServerName::try_from(identity::region_host(&shared.region))
@@ -105,7 +105,8 @@ pub(crate) fn explain(error: &io::Error, shared: &Shared) -> String {
     );
     let region = &shared.region;
     match inner {
-        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+        // Authorities of one region name have one name: then only the signature tells them apart.
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
             format!("the certificate presented comes from another authority than that of region {region}; {remedy}")
         }
         Some(rustls::Error::InvalidCertificate(

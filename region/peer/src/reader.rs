@@ -21,6 +21,9 @@ const LARGE_BYTES: usize = 32 * 1024;
 /// Frames up to this size are copied out of the buffer.
 const COPY_BYTES_MAX: usize = 8 * 1024;
 
+/// After this many bytes other tasks have their turn: a socket that always has more would keep its thread for long.
+const TURN_BYTES_MAX: usize = 512 * 1024;
+
 /// When something was last heard on a connection.
 #[derive(Debug)]
 pub(crate) struct Pulse {
@@ -62,13 +65,16 @@ pub(crate) struct FrameReader {
     socket: SocketReader,
     buffer: BytesMut,
     read_bytes: usize,
+    /// Read since other tasks had their turn.
+    turn_bytes: usize,
     frame_bytes_max: u32,
     pulse: Arc<Pulse>,
 }
 
 impl FrameReader {
     pub(crate) fn new(socket: SocketReader, frame_bytes_max: u32) -> Self {
-        Self { socket, buffer: BytesMut::new(), read_bytes: READ_BYTES_LARGE, frame_bytes_max, pulse: Pulse::new() }
+        let (buffer, pulse) = (BytesMut::new(), Pulse::new());
+        Self { socket, buffer, read_bytes: READ_BYTES_LARGE, turn_bytes: 0, frame_bytes_max, pulse }
     }
 
     pub(crate) fn socket(&self) -> &Arc<TlsSocket> {
@@ -93,6 +99,11 @@ impl FrameReader {
                 return Err(ReadEnd::Closed);
             }
             self.pulse.beat();
+            self.turn_bytes += read;
+            if self.turn_bytes >= TURN_BYTES_MAX {
+                self.turn_bytes = 0;
+                tokio::task::yield_now().await;
+            }
         }
     }
 

@@ -102,6 +102,10 @@ impl Shared {
             return Some(Arc::clone(face));
         }
         if faces.len() >= self.limits.nodes_max {
+            // Of nodes that nobody dials and that are not connected nothing has to be kept.
+            faces.retain(|_, face| Arc::strong_count(face) > 1);
+        }
+        if faces.len() >= self.limits.nodes_max {
             return None;
         }
         let face = Arc::new(Face::new(&self.limits));

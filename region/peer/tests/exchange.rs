@@ -9,7 +9,7 @@ use node::{Echo, PATIENCE, Region, limits};
 use peer::{Answer, Answerer, CallError, FrameKind, Hello, PeerEvent, PeerLimits, Sent};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 
 #[tokio::test]
 async fn a_call_is_answered_and_the_answerer_knows_who_asks() {
@@ -46,9 +46,8 @@ async fn a_node_without_a_number_may_ask_an_address_and_is_dialled_once_it_has_j
 #[tokio::test]
 async fn an_address_where_nobody_listens_refuses_the_call() {
     let region = Region::new("eu");
-    let (a, b) = (region.start(1), region.start(2));
-    let at = b.address().to_string();
-    drop(b);
+    let a = region.start(1);
+    let at = node::nobody().to_string();
     let asked = a.endpoint.call_address(&at, Bytes::new(), PATIENCE).await.unwrap_err();
     assert!(matches!(asked, CallError::Unreachable { refused: true, .. }), "{asked:?}");
 }
@@ -95,12 +94,12 @@ async fn a_node_is_heard_while_it_says_nothing() {
 }
 
 /// Answers nothing until told.
-struct Waiting(Arc<Notify>);
+struct Waiting(Arc<Semaphore>);
 
 impl Answerer for Waiting {
     fn answer(&self, _from: Option<NodeId>, bytes: Bytes) -> Answer<'_> {
         Box::pin(async move {
-            self.0.notified().await;
+            self.0.acquire().await.map_err(|error| error.to_string())?.forget();
             Ok(bytes)
         })
     }
@@ -109,7 +108,7 @@ impl Answerer for Waiting {
 #[tokio::test]
 async fn calls_are_bounded_on_both_sides_and_end_at_their_deadline() {
     let region = Region::new("eu");
-    let go = Arc::new(Notify::new());
+    let go = Arc::new(Semaphore::new(0));
     let (few, bind) = (PeerLimits { calls_max: 3, answers_max: 2, ..limits() }, "127.0.0.1:0".parse().unwrap());
     let mut a = region.start_with(region.hello(1), bind, few, Arc::new(Echo));
     let b = region.start_with(region.hello(2), bind, few, Arc::new(Waiting(Arc::clone(&go))));
@@ -119,8 +118,7 @@ async fn calls_are_bounded_on_both_sides_and_end_at_their_deadline() {
     let brief = Duration::from_millis(200);
     let (first, second, third, fourth) = tokio::join!(call(brief), call(PATIENCE), call(PATIENCE), async {
         let full = call(PATIENCE).await;
-        go.notify_one();
-        go.notify_one();
+        go.add_permits(2);
         full
     });
     assert_eq!(fourth, Err(CallError::Full));
@@ -173,5 +171,19 @@ async fn bulk_that_nobody_takes_is_bounded_and_delays_neither_calls_nor_cluster_
     drop(held);
     for _ in before..sent {
         assert_eq!(b.until_frame().await.2, frame);
+    }
+}
+
+#[tokio::test]
+async fn nodes_that_left_make_room_for_others() {
+    let region = Region::new("eu");
+    let two = PeerLimits { nodes_max: 2, ..limits() };
+    let mut a = region.start_with(region.hello(1), "127.0.0.1:0".parse().unwrap(), two, Arc::new(Echo));
+    let others: Vec<_> = (2..6).map(|number| region.start(number)).collect();
+    for (number, other) in (2..6).zip(&others) {
+        a.dial(&[(number, other.address())]);
+        a.until_up(number).await;
+        a.dial(&[]);
+        a.until_down(number).await;
     }
 }

@@ -77,6 +77,11 @@ pub(crate) fn limits() -> PeerLimits {
     PeerLimits { silence_max: Duration::from_secs(10), ..PeerLimits::standard() }
 }
 
+/// An address where nobody listens.
+pub(crate) fn nobody() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
 /// Answers with the question; `fail…` fails, `who` says who asks.
 pub(crate) struct Echo;
 
