@@ -1,7 +1,7 @@
 //! How connections end, in words for operators.
 
-use crate::trust::region_host;
 use base::RegionName;
+use identity::region_host;
 use quinn::{ConnectionError, VarInt};
 
 /// Why this side closes a connection; the peer is told the number and a sentence.

@@ -54,7 +54,7 @@ async fn connect(shared: &Shared, peer: &Peer, address: SocketAddr) -> Result<Ca
     client.transport_config(Arc::clone(&shared.transport));
     let connecting = shared
         .endpoint
-        .connect_with(client, address, &crate::trust::region_host(&peer.region))
+        .connect_with(client, address, &identity::region_host(&peer.region))
         .map_err(|error| error.to_string())?;
     let connection = connecting.await.map_err(|error| say(&error))?;
     let own = Greeting { instance: config.instance, region: config.region.clone(), number: config.number };

@@ -7,9 +7,9 @@
 use crate::Peer;
 use crate::arbiter::ConnectionFacts;
 use crate::peers::PeerTable;
-use crate::trust::PresentedChain;
 use base::{RegionId, RegionName};
 use bytes::{Buf, BytesMut};
+use identity::PresentedChain;
 use quinn::{Connection, ReadExactError, RecvStream, SendStream};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::io::AsyncReadExt;
@@ -125,7 +125,7 @@ pub(crate) fn check<'a>(
         return Err("no certificate was presented".to_owned());
     };
     let presented = PresentedChain { leaf, intermediates, now: UnixTime::now() };
-    match peer.trust.verify(&peer.region, presented, &crate::tls::provider()) {
+    match peer.trust.verify(&peer.region, presented, &identity::provider()) {
         Ok(()) => Ok(peer),
         Err(error) => Err(format!("the certificate is not one of region {}: {error}", peer.region)),
     }

@@ -13,8 +13,6 @@
 mod config;
 mod endpoint;
 mod event;
-mod identity;
-mod trust;
 
 mod arbiter;
 mod close;
@@ -32,5 +30,4 @@ mod transport;
 pub use config::{Congestion, Peer, PeerAddress, PeerAddressError, QuicConfig, QuicLimits};
 pub use endpoint::{OpenError, PeerStatus, QuicEndpoint, SendRefusal, SendRefused, Sent};
 pub use event::{FramePermit, QuicEvent};
-pub use identity::{Identity, IdentityError};
-pub use trust::{Trust, TrustError};
+pub use identity::{Identity, IdentityError, Trust, TrustError};

@@ -3,7 +3,7 @@
 //! **What**  Four files in one directory: `ca.pem`, `ca-key.pem`, `cert.pem`, `key.pem`. They are made together, in a
 //! directory beside it that is renamed, so that a crash leaves either nothing or a whole identity. An operator may put
 //! certificates of a company CA in their place: the leaf must carry the region's host name and allow both server and
-//! client use.
+//! client use. Nodes of one region share one identity: the directory is copied to each of them.
 
 use crate::trust::{Trust, certificates, fingerprint, hex, region_host};
 use base::RegionName;

@@ -84,7 +84,10 @@ impl Trust {
     }
 
     /// Whether the presented certificates prove to be `region` under this trust.
-    pub(crate) fn verify(
+    ///
+    /// # Errors
+    /// The rule of TLS that they break.
+    pub fn verify(
         &self,
         region: &RegionName,
         chain: PresentedChain<'_>,
@@ -102,10 +105,10 @@ impl Trust {
 
 /// What a peer presented in its handshake, and when.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PresentedChain<'a> {
-    pub(crate) leaf: &'a CertificateDer<'a>,
-    pub(crate) intermediates: &'a [CertificateDer<'a>],
-    pub(crate) now: UnixTime,
+pub struct PresentedChain<'a> {
+    pub leaf: &'a CertificateDer<'a>,
+    pub intermediates: &'a [CertificateDer<'a>],
+    pub now: UnixTime,
 }
 
 /// The certificates of a PEM text, `None` when it is damaged.
@@ -129,7 +132,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 /// The host name that a region's certificate carries. Region names allow characters that host names do not, so the name
 /// is hashed.
-pub(crate) fn region_host(region: &RegionName) -> String {
+pub fn region_host(region: &RegionName) -> String {
     format!("r-{}.region.meridian", hex(&Sha256::digest(region.as_str())[..16]))
 }
 
