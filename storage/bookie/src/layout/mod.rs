@@ -15,6 +15,7 @@
 //!
 //! **Tests**  `layout/tests` (random records, truncation and bit flips at every grain).
 
+mod check;
 mod collect;
 mod group;
 mod index;
@@ -24,13 +25,14 @@ mod scan;
 mod window;
 mod writer;
 
+pub(crate) use check::{GroupCheck, check_group};
 pub(crate) use collect::entry_data;
 pub use collect::{Collected, Step, Walk, collect};
 pub use group::{GROUP_ALIGN, GROUP_HEADER_BYTES};
 pub use index::{CHUNK_BYTES, FileIndex, FileRun, LedgerInFile};
 pub use record::{
-    Limbo, RECORD_HEADER_BYTES, RecordHeader, RecordKind, RecordView, delete_record, entry_record, fence_record,
-    limbo_record, relocated_record,
+    Loss, Mark, RECORD_HEADER_BYTES, RecordHeader, RecordKind, RecordView, delete_record, entry_record, fence_record,
+    loss_record, mark_record, relocated_record,
 };
 pub use recover::{LostRange, RecoverError, RecoveredFile, RecoveredLog, Recovery, recover};
 pub use scan::{DamageReport, ScanOutcome, TornTail, scan};

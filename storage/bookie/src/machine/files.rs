@@ -1,7 +1,7 @@
 //! How much of each log file is still wanted.
 //!
 //! **Invariants**
-//! - I1  a file's pins are the index runs, fences, tombstones and limbo records that point into it; a sealed file without
+//! - I1  a file's pins are the index runs, fences, marks, tombstones and loss records that point into it; a sealed file without
 //!   pins holds nothing that anybody wants.
 //! - I2  a file is open until a record is seen in a newer one: until then more may stand in it than is known here.
 
@@ -123,6 +123,12 @@ impl FileTable {
             .filter(|(_, f)| f.sealed && !f.stuck && f.pins > 0 && part(f) < u64::from(percent))
             .min_by_key(|(_, f)| part(f))
             .map(|(no, _)| *no)
+    }
+
+    /// The first sealed file that holds anything from this number on, and the bytes written to it.
+    pub(crate) fn sealed_from(&self, first: FileNo) -> Option<(FileNo, u64)> {
+        let mut files = self.files.range(first..).filter(|(_, f)| f.sealed && f.pins > 0);
+        files.next().map(|(no, f)| (*no, f.used))
     }
 
     pub(crate) fn mark_stuck(&mut self, file: FileNo) {
