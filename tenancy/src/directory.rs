@@ -133,7 +133,14 @@ impl Directory {
             Key::Topic(topic) => Ok(self.apply_topic(topic, value)),
             Key::TopicPolicies(topic) => self.apply_topic_policies(topic, value),
             Key::DynamicConfig(name) => self.apply_dynamic_config(name, value),
-            Key::ManagedLedger(_) | Key::Ledger(_) | Key::LedgerCounter => return Change::Unrelated,
+            Key::ManagedLedger(_)
+            | Key::Ledger(_)
+            | Key::LedgerCounter
+            | Key::Node(_)
+            | Key::Alive(_)
+            | Key::Owner(..)
+            | Key::Cookie(_)
+            | Key::NodeCounter => return Change::Unrelated,
         };
         outcome.unwrap_or_else(|reason| Change::Damaged { key: key.to_owned(), reason })
     }

@@ -8,6 +8,8 @@
 //! /partitioned/T/N/DOMAIN/LOCAL   /topics/T/N/DOMAIN/LOCAL         /topic-policies/T/N/DOMAIN/LOCAL
 //! /ml/T/N/DOMAIN/LOCAL            /ledgers/ID                      /counters/ledger
 //! /schemas/T/N/LOCAL              /schemas/T/N/LOCAL/VERSION       /dynamic-config/NAME
+//! /nodes/ID                       /alive/ID                        /owners/T/N/BUNDLE
+//! /cookies/HEX                    /counters/node
 //! ```
 //!
 //! **Invariants**
@@ -15,7 +17,8 @@
 //!
 //! **Not here**  What the values hold; who reads or writes them.
 
-use base::{Domain, LedgerId, NamespaceName, RegionName, TenantName, TopicName};
+use crate::BundleRange;
+use base::{Domain, LedgerId, NamespaceName, NodeId, RegionName, TenantName, TopicName};
 use std::fmt::Write;
 
 pub const TENANTS: &str = "/tenants/";
@@ -28,8 +31,18 @@ pub const MANAGED_LEDGERS: &str = "/ml/";
 pub const LEDGERS: &str = "/ledgers/";
 pub const SCHEMAS: &str = "/schemas/";
 pub const DYNAMIC_CONFIG: &str = "/dynamic-config/";
+/// What each node of the region is and where it is reached.
+pub const NODES: &str = "/nodes/";
+/// Which nodes count as alive, with the incarnation that does.
+pub const ALIVE: &str = "/alive/";
+/// Which node serves each bundle.
+pub const OWNERS: &str = "/owners/";
+/// Node numbers by the cookie of the disk that asked for one.
+pub const COOKIES: &str = "/cookies/";
 /// The counter of ledger numbers, for `MetaRequest::Reserve`.
 pub const LEDGER_COUNTER: &str = "/counters/ledger";
+/// The counter of node numbers, for `MetaRequest::Reserve`.
+pub const NODE_COUNTER: &str = "/counters/node";
 
 /// The prefixes that a [`crate::Directory`] must be fed with.
 pub const DIRECTORY_PREFIXES: [&str; 7] =
@@ -48,6 +61,11 @@ pub enum Key {
     Ledger(LedgerId),
     LedgerCounter,
     DynamicConfig(String),
+    Node(NodeId),
+    Alive(NodeId),
+    Owner(NamespaceName, BundleRange),
+    Cookie(u64),
+    NodeCounter,
 }
 
 impl Key {
@@ -62,6 +80,9 @@ impl Key {
         if text == LEDGER_COUNTER {
             return Some(Self::LedgerCounter);
         }
+        if text == NODE_COUNTER {
+            return Some(Self::NodeCounter);
+        }
         let (family, rest) = text.strip_prefix('/')?.split_once('/')?;
         Some(match family {
             "tenants" => Self::Tenant(TenantName::parse(rest).ok()?),
@@ -73,6 +94,13 @@ impl Key {
             "ml" => Self::ManagedLedger(read_topic(rest)?),
             "ledgers" => Self::Ledger(LedgerId(rest.parse().ok()?)),
             "dynamic-config" => Self::DynamicConfig(decode(rest)?),
+            "nodes" => Self::Node(NodeId(rest.parse().ok()?)),
+            "alive" => Self::Alive(NodeId(rest.parse().ok()?)),
+            "owners" => {
+                let (namespace, bundle) = rest.rsplit_once('/')?;
+                Self::Owner(NamespaceName::parse(namespace).ok()?, BundleRange::parse(bundle)?)
+            }
+            "cookies" => Self::Cookie(u64::from_str_radix(rest, 16).ok()?),
             _ => return None,
         })
     }
@@ -90,6 +118,11 @@ impl Key {
             Self::Ledger(id) => ledger_key(*id),
             Self::LedgerCounter => LEDGER_COUNTER.to_owned(),
             Self::DynamicConfig(name) => dynamic_config_key(name),
+            Self::Node(node) => node_key(*node),
+            Self::Alive(node) => alive_key(*node),
+            Self::Owner(namespace, bundle) => owner_key(namespace, *bundle),
+            Self::Cookie(cookie) => cookie_key(*cookie),
+            Self::NodeCounter => NODE_COUNTER.to_owned(),
         }
     }
 }
@@ -167,6 +200,31 @@ pub fn schemas_prefix(namespace: &NamespaceName) -> String {
 /// A setting changed at run time.
 pub fn dynamic_config_key(name: &str) -> String {
     format!("{DYNAMIC_CONFIG}{}", encode(name))
+}
+
+/// What a node is and where it is reached.
+pub fn node_key(node: NodeId) -> String {
+    format!("{NODES}{node}")
+}
+
+/// Which incarnation of a node counts as alive; absent: none does.
+pub fn alive_key(node: NodeId) -> String {
+    format!("{ALIVE}{node}")
+}
+
+/// Which node serves a bundle.
+pub fn owner_key(namespace: &NamespaceName, bundle: BundleRange) -> String {
+    format!("{OWNERS}{namespace}/{bundle}")
+}
+
+/// The owner records of one namespace.
+pub fn owners_prefix(namespace: &NamespaceName) -> String {
+    format!("{OWNERS}{namespace}/")
+}
+
+/// The node number that was given to the disk with this cookie, so that asking twice gives one number.
+pub fn cookie_key(cookie: u64) -> String {
+    format!("{COOKIES}{cookie:016x}")
 }
 
 fn topic_text(prefix: &str, topic: &TopicName) -> String {

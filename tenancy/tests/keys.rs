@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
-use base::{Domain, LedgerId, NamespaceName, RegionName, TenantName, TopicName};
+use base::{Domain, LedgerId, NamespaceName, NodeId, RegionName, TenantName, TopicName};
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 use proptest::sample::select;
+use tenancy::BundleRange;
 use tenancy::keys::{self, Key};
 
 fn topic(text: &str) -> TopicName {
@@ -19,7 +20,7 @@ fn the_layout_is_the_documented_one() {
     for (key, text) in [
         (Key::Tenant(TenantName::parse("acme").unwrap()), "/tenants/acme".to_owned()),
         (Key::Cluster(RegionName::parse("east").unwrap()), "/clusters/east".to_owned()),
-        (Key::Namespace(namespace), "/namespaces/acme/orders".to_owned()),
+        (Key::Namespace(namespace.clone()), "/namespaces/acme/orders".to_owned()),
         (Key::Partitioned(name.clone()), format!("/partitioned/{encoded}")),
         (Key::Topic(name.clone()), format!("/topics/{encoded}")),
         (Key::TopicPolicies(name.clone()), format!("/topic-policies/{encoded}")),
@@ -27,6 +28,14 @@ fn the_layout_is_the_documented_one() {
         (Key::Ledger(LedgerId(1 << 40 | 7)), "/ledgers/1099511627783".to_owned()),
         (Key::LedgerCounter, "/counters/ledger".to_owned()),
         (Key::DynamicConfig("a/b".to_owned()), "/dynamic-config/a%2Fb".to_owned()),
+        (Key::Node(NodeId(7)), "/nodes/7".to_owned()),
+        (Key::Alive(NodeId(7)), "/alive/7".to_owned()),
+        (
+            Key::Owner(namespace, BundleRange { lower: 0, upper: 0x4000_0000 }),
+            "/owners/acme/orders/0x00000000_0x40000000".to_owned(),
+        ),
+        (Key::Cookie(0xab), "/cookies/00000000000000ab".to_owned()),
+        (Key::NodeCounter, "/counters/node".to_owned()),
     ] {
         assert_eq!(key.text(), text);
         assert_eq!(Key::parse(&text), Some(key));
@@ -63,6 +72,15 @@ fn texts_that_no_builder_makes_are_no_keys() {
         "/ledgers/+7",
         "/ledgers/x",
         "/counters/other",
+        "/nodes/",
+        "/nodes/01",
+        "/alive/x",
+        "/owners/a/b",
+        "/owners/a/b/0x0_0x1",
+        "/owners/a/b/0x00000000_0x40000000/c",
+        "/owners/a/b/0x40000000_0x00000000",
+        "/cookies/ab",
+        "/cookies/00000000000000AB",
         "/unknown/a",
     ] {
         assert_eq!(Key::parse(bad), None, "I1: {bad}");
