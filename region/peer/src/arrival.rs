@@ -197,9 +197,8 @@ impl Arrival<'_> {
                         }
                     }
                 }
-                Head::Data(_) => self.hand_out(&self.face.control, head, body).await,
                 Head::Refused => return self.dismissed(&body),
-                Head::Opening | Head::Welcome | Head::Pong(_) | Head::Answer(_) | Head::Failed(_) => {
+                Head::Data(_) | Head::Opening | Head::Welcome | Head::Pong(_) | Head::Answer(_) | Head::Failed(_) => {
                     return Some("this frame does not belong on a connection that its sender dialled".to_owned());
                 }
             }
@@ -219,7 +218,7 @@ impl Arrival<'_> {
                     self.hand_out(&self.face.bulk, head, body).await;
                 }
                 Ok((Head::Refused, body)) => return self.dismissed(&body),
-                Ok(_) => return Some("only bookie frames belong on bulk".to_owned()),
+                Ok(_) => return Some("only frames belong on bulk".to_owned()),
                 Err(ReadEnd::Garbage(reason)) => return Some(reason),
                 Err(ReadEnd::Closed | ReadEnd::Socket(_)) => return None,
             }

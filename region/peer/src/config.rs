@@ -42,7 +42,7 @@ pub struct PeerLimits {
     pub queue_bytes_max: u64,
     /// Bookie frames of one node handed out and not yet let go, in bytes (a frame counts for 1 KiB at least).
     pub inbound_bytes_max: u32,
-    /// The same for calls and cluster frames. A node that lets none of them go for `silence_max` appears silent.
+    /// The same for calls. A node that lets none of them go for `silence_max` appears silent.
     pub control_inbound_bytes_max: u32,
     /// Calls of ours to one node that wait for their answers.
     pub calls_max: usize,

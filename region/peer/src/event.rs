@@ -35,7 +35,7 @@ pub enum FrameKind {
     BookieRequest,
     /// For the ledgers that asked.
     BookieResponse,
-    /// Between nodes, few and small; not delayed by the others.
+    /// Frames of other regions, between the gateway and the other nodes.
     Cluster,
 }
 

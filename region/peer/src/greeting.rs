@@ -22,7 +22,7 @@ const GREETING_BYTES_MAX: usize = 64 * 1024;
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Lane {
-    /// Pings, calls, cluster frames.
+    /// Pings and calls.
     Control,
     /// Bookie frames, one way.
     Bulk,

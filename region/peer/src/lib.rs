@@ -1,7 +1,7 @@
 //! Connections between the nodes of one region: TCP with mutual TLS 1.3 under the region's own certificate authority.
 //!
-//! **What**  [`PeerEndpoint`] dials every other node and keeps two connections to each: control for pings, calls and cluster
-//! frames, bulk for what bookies and their clients say. A node sends on what it dialled and takes frames from what the others
+//! **What**  [`PeerEndpoint`] dials every other node and keeps two connections to each: control for pings and calls,
+//! bulk for frames. A node sends on what it dialled and takes frames from what the others
 //! dialled. Silence, refusals and lost connections become events; what they mean is decided elsewhere.
 //!
 //! **Bounds**  What is sent waits in a queue of so many bytes per connection and is refused beyond. What is received holds a

@@ -2,8 +2,8 @@
 //!
 //! **States**  waiting (this node has no number yet, or the pause between attempts), dialling, up.
 //!
-//! **What**  Two connections to the node, both or none. Control carries pings, calls and cluster frames and brings pongs and
-//! answers; bulk carries bookie frames. A node whose control connection brings nothing for `silence_max` is down; a connection
+//! **What**  Two connections to the node, both or none. Control carries pings and calls and brings pongs and
+//! answers; bulk carries frames. A node whose control connection brings nothing for `silence_max` is down; a connection
 //! that its system ends is down at once.
 //!
 //! **Invariants**
@@ -45,11 +45,7 @@ impl Current {
         if body.len() > self.frame_bytes_max as usize {
             return Sent::TooLarge;
         }
-        let outbox = match kind {
-            FrameKind::BookieRequest | FrameKind::BookieResponse => &self.bulk,
-            FrameKind::Cluster => &self.control,
-        };
-        outbox.push(Head::Data(kind), body)
+        self.bulk.push(Head::Data(kind), body)
     }
 
     pub(crate) async fn call(&self, bytes: Bytes, timeout: Duration) -> Result<Bytes, CallError> {

@@ -1,7 +1,7 @@
 //! Starting a server, in the order in which its parts need each other, and stopping it.
 
 mod records;
-mod urls;
+pub(crate) mod urls;
 
 use crate::clock::Clock;
 use crate::config::{ConfigError, ServerConfig};
@@ -10,7 +10,8 @@ use crate::geo::{self, GeoHandle};
 use crate::lock::DataLock;
 use crate::shard::{Executors, NodeHandle, Shard, ShardInput};
 use crate::watch::{feed_snapshot, watch};
-use crate::{conn, http, stop, task};
+use crate::cluster::entry::{Entry, Me};
+use crate::{cluster, conn, http, stop, task};
 use admin::{AdminApi, AdminOptions};
 use base::{NodeId, RegionId, RegionName, Rng};
 use bookie::{Bookie, BookieOptions, LedgerListing};
@@ -20,8 +21,10 @@ use disk::{DiskOptions, LogDevice};
 use meta::{MetaOptions, MetaStore, Watch};
 use node::{ADMIN_OWNER, Node};
 use quic::{Identity, QuicConfig, QuicLimits};
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tenancy::BrokerDefaults;
@@ -30,8 +33,8 @@ use tokio::runtime::{Builder, Runtime};
 use urls::Urls;
 use wire::commands::BrokerUrls;
 
-/// The only node of its region so far.
-const NODE: NodeId = NodeId(1);
+/// A node that is alone in its region.
+const SOLE: NodeId = NodeId(1);
 /// Connections before the handshake; more than a restart makes of all its clients at once.
 const PULSAR_GUESTS: EntranceLimits = EntranceLimits { guests_max: 4096, per_address_max: 1024 };
 
@@ -125,26 +128,34 @@ impl Server {
             |error| stop::storage_failed("the message log", &error),
         )
         .map_err(|error| BootError::Storage(error.to_string()))?;
-        let identity = Identity::load_or_create(&config.data.join("identity"), &config.region)
-            .map_err(|error| BootError::Storage(error.to_string()))?;
-        let storage = pool.block_on(open_metadata(&config, &identity))?;
+        let identity = load_identity(&config)?;
         let seed = seed_of(clock.now().wall_ms, std::process::id());
+        let mut entry = match config.node.is_of_several() {
+            true => Some(pool.block_on(Entry::find(&config, &identity, cookie()))?),
+            false => None,
+        };
+        let storage = pool.block_on(open_metadata(&config, &identity, entry.as_mut()))?;
         let (geo, geo_events) = pool.block_on(async { open_quic(&config, storage.number, identity, seed) })?;
         let urls = Urls::of(&config, &listeners, geo.local_addr());
-        pool.block_on(records::publish_own_cluster(&storage.meta.handle(), &config, &urls))?;
+        let meta = storage.meta.handle();
+        let me = match &mut entry {
+            Some(entry) => pool.block_on(entry.take_office(&meta, &config, &urls))?,
+            None => Me { node: SOLE, incarnation: 0, shared: false },
+        };
+        pool.block_on(records::publish_own_cluster(&meta, &config, &urls))?;
 
         let core = Core::new(
-            broker_options(&config, &urls, storage.number),
+            broker_options(&config, &urls, storage.number, me),
             defaults(&config),
             authenticator,
             config.authorization(),
         );
         let broker = Broker::new(core, Rng::new(seed).fork("broker"));
-        let bookie = Bookie::new(NODE, BookieOptions::standard(), log);
+        let bookie = Bookie::new(me.node, BookieOptions::standard(), log);
         let admin =
             AdminApi::new(AdminOptions { owner: ADMIN_OWNER, authenticate_metrics: config.auth.authenticate_metrics });
         let mut first = Vec::new();
-        let mut machines = Node::new(clock.now(), NODE, broker, bookie, admin, &storage.ledgers, &mut first);
+        let mut machines = Node::new(clock.now(), me.node, broker, bookie, admin, &storage.ledgers, &mut first);
         let clusters = feed_snapshot(&mut machines, clock, &storage.watch, &mut first);
         geo.set_peers(&config.region, &clusters);
 
@@ -155,16 +166,20 @@ impl Server {
             geo: geo.clone(),
             pool: pool.handle().clone(),
             node: node.clone(),
+            peers: entry.as_ref().map(|entry| Arc::clone(&entry.endpoint)),
         };
         let shard = Shard::new(machines, executors, first);
         let thread = spawn_node(shard, inputs)?;
         let server_pool = pool.handle();
         task::spawn(server_pool, "quic-events", geo::pump(geo.clone(), geo_events, node.clone()));
-        task::spawn(
-            server_pool,
-            "meta-watch",
-            watch(storage.watch, node.clone(), geo, config.region.clone(), clusters),
-        );
+        let contacts = entry.as_ref().map(|entry| (entry.contacts.clone(), me));
+        let view = watch(storage.watch, node.clone(), geo, config.region.clone(), clusters, contacts);
+        task::spawn(server_pool, "meta-watch", view);
+        if let Some(entry) = entry {
+            task::spawn(server_pool, "peer-events", cluster::pump::pump(entry.events, node.clone()));
+            task::spawn(server_pool, "leadership", cluster::pump::leadership(meta.clone(), node.clone()));
+            task::spawn(server_pool, "voters", cluster::voters::keep_voters(meta));
+        }
         task::spawn(server_pool, "http", http::serve(listeners.http, node.clone(), pool.handle().clone()));
         let accept = accept(listeners.pulsar, node.clone(), pool.handle().clone(), config.message_bytes_max);
         task::spawn(server_pool, "pulsar", accept);
@@ -236,6 +251,26 @@ async fn listen(config: &ServerConfig) -> Result<Listeners, BootError> {
     })
 }
 
+/// The region's identity: of this data folder, or the one that all of its nodes share.
+fn load_identity(config: &ServerConfig) -> Result<Identity, BootError> {
+    let folder = config.node.identity.clone().unwrap_or_else(|| config.data.join("identity"));
+    if config.node.is_of_several() && !folder.join("key.pem").exists() {
+        let rule = format!(
+            "{} holds no identity: all nodes of a region share one. Make it once with `meridian identity create \
+             --region {} --out DIR` and copy it to every node",
+            folder.display(),
+            config.region
+        );
+        return Err(ConfigError::new("[node] identity", rule).into());
+    }
+    Identity::load_or_create(&folder, &config.region).map_err(|error| BootError::Storage(error.to_string()))
+}
+
+/// A number that no other node draws: the standard library keys its hashers with the system's entropy.
+fn cookie() -> u64 {
+    RandomState::new().hash_one(0) | 1
+}
+
 fn seed_of(wall_ms: u64, process: u32) -> u64 {
     // Not for secrets: names, jitter and incarnation numbers only have to differ between starts.
     wall_ms.rotate_left(20) ^ u64::from(process)
@@ -258,9 +293,11 @@ fn open_quic(
     GeoHandle::open(quic).map_err(|error| BootError::Storage(error.to_string()))
 }
 
-fn broker_options(config: &ServerConfig, urls: &Urls, number: RegionId) -> BrokerOptions {
+fn broker_options(config: &ServerConfig, urls: &Urls, number: RegionId, me: Me) -> BrokerOptions {
     BrokerOptions {
-        node: NODE,
+        node: me.node,
+        incarnation: me.incarnation,
+        shared: me.shared,
         region_name: config.region.clone(),
         region: number,
         urls: BrokerUrls { plain: Some(urls.pulsar_url()), tls: None },
@@ -315,12 +352,17 @@ async fn accept(listener: TcpListener, node: NodeHandle, pool: tokio::runtime::H
 async fn open_metadata(
     config: &ServerConfig,
     identity: &Identity,
+    mut entry: Option<&mut Entry>,
 ) -> Result<Storage, BootError> {
     let fatal = |error: meta::MetaFatal| stop::storage_failed("the metadata log", &error);
-    let meta = MetaStore::open(&config.data.join("meta"), MetaOptions::single(NODE), fatal)
+    let options = entry.as_ref().map_or_else(|| MetaOptions::single(SOLE), |entry| entry.meta_options());
+    let meta = MetaStore::open(&config.data.join("meta"), options, fatal)
         .await
         .map_err(|error| BootError::Storage(error.to_string()))?;
     let handle = meta.handle();
+    if let Some(entry) = &mut entry {
+        entry.reach_metadata(config, &handle).await?;
+    }
     let number = records::own_number(&handle, config, identity).await?;
     if config.create_defaults {
         records::create_defaults(&handle, &config.region).await?;

@@ -1,7 +1,7 @@
 //! This process as one node of several: how it gets its place, and what runs for the region beside the machines.
 //!
 //! **What**  `passport` (who this disk is), `founding` (who founds), `calls` and `answers` (what nodes ask each other),
-//! `joining` (the start), `transport` (metadata messages), `voters` (members of the metadata), `pump` (events of the
+//! `entry` and `joining` (the start), `transport` (metadata messages), `voters` (members of the metadata), `pump` (events of the
 //! connections, for the node thread).
 //!
 //! **Not here**  Who is alive and who owns what (`cluster`, `broker`), connections (`peer`).
@@ -9,6 +9,7 @@
 pub(crate) mod answers;
 mod calls;
 mod founding;
+pub(crate) mod entry;
 pub(crate) mod joining;
 mod passport;
 pub(crate) mod pump;

@@ -24,10 +24,18 @@ struct Outgoing {
     waiting: VecDeque<(u64, RegionFrame)>,
 }
 
+/// Whom to connect to, and whether at all: only the gateway of a region does (ADR 0010).
+#[derive(Debug, Default)]
+struct Peers {
+    known: Vec<Peer>,
+    active: bool,
+}
+
 /// Sends frames to other regions, from the node thread.
 #[derive(Clone, Debug)]
 pub(crate) struct GeoHandle {
     endpoint: Arc<QuicEndpoint>,
+    peers: Arc<Mutex<Peers>>,
     regions: Arc<Mutex<BTreeMap<RegionName, Outgoing>>>,
 }
 
@@ -43,7 +51,7 @@ impl GeoHandle {
             // harmless: links rewind.
             let _ = events.try_send(event);
         })?;
-        Ok((Self { endpoint: Arc::new(endpoint), regions: Arc::default() }, receiver))
+        Ok((Self { endpoint: Arc::new(endpoint), peers: Arc::default(), regions: Arc::default() }, receiver))
     }
 
     pub(crate) fn local_addr(&self) -> std::net::SocketAddr {
@@ -101,11 +109,22 @@ impl GeoHandle {
         regions.remove(region);
     }
 
-    /// Connects to the regions that are registered as clusters with a replicator.
+    /// Whether this node holds the region's connections to others.
+    pub(crate) fn set_active(&self, active: bool) {
+        self.change_peers(|peers| peers.active = active);
+    }
+
+    fn change_peers(&self, change: impl FnOnce(&mut Peers)) {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut peers);
+        self.endpoint.set_peers(if peers.active { peers.known.clone() } else { Vec::new() });
+    }
+
+    /// Notes the regions that are registered as clusters with a replicator; the gateway connects to them.
     pub(crate) fn set_peers(&self, own: &RegionName, clusters: &BTreeMap<RegionName, ClusterData>) {
         let peers =
             clusters.iter().filter(|(name, _)| *name != own).filter_map(|(name, data)| peer(name, data)).collect();
-        self.endpoint.set_peers(peers);
+        self.change_peers(|held| held.known = peers);
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod boot;
 mod clock;
+mod cluster;
 pub mod config;
 mod conn;
 mod entrance;

@@ -8,17 +8,21 @@ use crate::geo::GeoHandle;
 use crate::outlet::Outlet;
 use crate::task;
 use admin::{HttpId, HttpRequest, HttpResponse};
-use base::{FixedMap, RegionName};
+use base::{FixedMap, NodeId, RegionName, RequestId};
 use bookie::disk::DiskEvent;
 use broker::io::{ConnId, ConnInfo, Outgoing};
+use bytes::Bytes;
 use disk::LogDevice;
 use meta::MetaHandle;
 use meta_api::{MetaEvent, MetaResponse};
 use node::{Input, Node, Output};
 use quic::FramePermit;
 use std::sync::Arc;
+use peer::{FrameKind, FramePermit as PeerPermit, PeerEndpoint, Sent};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use wire::bookie::{BookieRequest, BookieResponse};
+use wire::cluster::ClusterFrame;
 use wire::frame::RawFrame;
 use wire::region::RegionFrame;
 
@@ -41,6 +45,13 @@ pub(crate) enum ShardInput {
     RegionUp { region: RegionName },
     RegionDown { region: RegionName, reason: String },
     Region { from: RegionName, frame: RegionFrame, permit: FramePermit },
+    PeerUp { node: NodeId, incarnation: u64 },
+    PeerDown { node: NodeId, refused: bool },
+    PeerHeard { node: NodeId },
+    PeerRequest { from: NodeId, request: BookieRequest, permit: PeerPermit },
+    PeerResponse { from: NodeId, response: BookieResponse, permit: PeerPermit },
+    ClusterFrame { from: NodeId, frame: ClusterFrame, permit: PeerPermit },
+    Leadership { leader: Option<NodeId>, term: u64 },
     Http { request: HttpRequest, reply: oneshot::Sender<HttpResponse> },
     Shutdown,
 }
@@ -86,6 +97,8 @@ pub(crate) struct Executors {
     pub geo: GeoHandle,
     pub pool: Handle,
     pub node: NodeHandle,
+    /// `None` for a node that is alone in its region.
+    pub peers: Option<Arc<PeerEndpoint>>,
 }
 
 /// The node and its surroundings.
@@ -99,6 +112,8 @@ pub(crate) struct Shard {
     /// Bytes for sockets of the batch being handled, by connection.
     sends: FixedMap<ConnId, Vec<Outgoing>>,
     touched: Vec<ConnId>,
+    /// Requests to other nodes that could not be handed over.
+    unsent: Vec<(NodeId, RequestId)>,
     stopping: bool,
 }
 
@@ -113,6 +128,7 @@ impl Shard {
             outputs: first,
             sends: FixedMap::default(),
             touched: Vec::new(),
+            unsent: Vec::new(),
             stopping: false,
         }
     }
@@ -173,6 +189,13 @@ impl Shard {
             ShardInput::RegionDown { region, reason } => Input::RegionDown { region, reason },
             // The permit goes when the frame has been taken in: what it holds is then bounded by the link's credit.
             ShardInput::Region { from, frame, permit: _permit } => Input::Region { from, frame },
+            ShardInput::PeerUp { node, incarnation } => Input::PeerUp { node, incarnation },
+            ShardInput::PeerDown { node, refused } => Input::PeerDown { node, refused },
+            ShardInput::PeerHeard { node } => Input::PeerHeard { node },
+            ShardInput::PeerRequest { from, request, permit: _permit } => Input::PeerRequest { from, request },
+            ShardInput::PeerResponse { from, response, permit: _permit } => Input::PeerResponse { from, response },
+            ShardInput::ClusterFrame { from, frame, permit: _permit } => Input::ClusterFrame { from, frame },
+            ShardInput::Leadership { leader, term } => Input::Leadership { leader, term },
             ShardInput::Http { request, reply } => {
                 self.http_ids += 1;
                 let id = HttpId(self.http_ids);
@@ -191,8 +214,13 @@ impl Shard {
     /// Executes everything that the node wants, then flushes the sockets.
     fn execute(&mut self) {
         let mut outputs = std::mem::take(&mut self.outputs);
-        for output in outputs.drain(..) {
-            self.execute_one(output);
+        loop {
+            for output in outputs.drain(..) {
+                self.execute_one(output);
+            }
+            let Some((to, id)) = self.unsent.pop() else { break };
+            let now = self.executors.clock.now();
+            self.node.handle(now, Input::PeerUnsent { to, id }, &mut outputs);
         }
         self.outputs = outputs;
         for conn in self.touched.drain(..) {
@@ -235,14 +263,34 @@ impl Shard {
                     let _ = reply.send(response);
                 }
             }
-            Output::PeerRequest { to, .. } | Output::PeerResponse { to, .. } => {
-                tracing::warn!(
-                    node = to.0,
-                    "regions of more than one node are not built yet: dropped a message to a node"
-                );
+            Output::ConnectRegions { active } => self.executors.geo.set_active(active),
+            Output::PeerRequest { to, request } => {
+                let mut pieces = Vec::new();
+                wire::bookie::encode_request(&request, &mut pieces);
+                if !self.send_to_node(to, FrameKind::BookieRequest, pieces) {
+                    self.unsent.push((to, request.id()));
+                }
+            }
+            Output::PeerResponse { to, response } => {
+                let mut pieces = Vec::new();
+                wire::bookie::encode_response(&response, &mut pieces);
+                // Whoever asked asks again, or another copy.
+                self.send_to_node(to, FrameKind::BookieResponse, pieces);
+            }
+            Output::ClusterFrame { to, frame } => {
+                let mut pieces = Vec::new();
+                wire::cluster::encode(&frame, &mut pieces);
+                // Links notice the gap and go back.
+                self.send_to_node(to, FrameKind::Cluster, pieces);
             }
             Output::Alarm { text } => tracing::warn!("{text}"),
         }
+    }
+
+    /// Whether the frame is on its way.
+    fn send_to_node(&self, to: NodeId, kind: FrameKind, pieces: Vec<Bytes>) -> bool {
+        let peers = self.executors.peers.as_ref();
+        peers.is_some_and(|peers| peers.send(to, kind, pieces) == Sent::Queued)
     }
 
     fn flush(&mut self, conn: ConnId) {

@@ -12,3 +12,12 @@ pub(crate) fn storage_failed(what: &str, error: &dyn std::fmt::Display) -> ! {
     );
     exit(EXIT_IO)
 }
+
+/// Another process holds what this one was started with (interface.md §3).
+const EXIT_BUSY: i32 = 75;
+
+/// This process may not speak as its node any more; storage already refuses what it writes.
+pub(crate) fn not_this_node(reason: &str) -> ! {
+    tracing::error!("{reason}; stopping. To run another node, start it with an empty data folder");
+    exit(EXIT_BUSY)
+}

@@ -1,10 +1,12 @@
 //! The view of the metadata: one snapshot for the node, then every change, and the peers that follow from the clusters.
 
 use crate::clock::Clock;
+use crate::cluster::entry::{Contacts, Me};
 use crate::geo::GeoHandle;
 use crate::shard::{NodeHandle, ShardInput};
 use crate::stop;
 use base::RegionName;
+use cluster::NodeRecord;
 use meta::Watch;
 use meta_api::MetaEvent;
 use node::{Input, Node};
@@ -19,6 +21,27 @@ fn note_cluster(clusters: &mut BTreeMap<RegionName, ClusterData>, key: &str, val
         None => clusters.remove(&name),
     };
     true
+}
+
+/// A node came, moved or went; this process ends when its own number was given to another start, or taken away.
+fn note_node(contacts: &Contacts, me: Me, key: &str, value: Option<&[u8]>) {
+    let Some(Key::Node(node)) = Key::parse(key) else { return };
+    let record = value.and_then(NodeRecord::decode);
+    if node == me.node {
+        match record {
+            Some(record) if record.incarnation > me.incarnation => stop::not_this_node(&format!(
+                "another process has started as node {} of this region: two processes share one identity",
+                me.node.0
+            )),
+            Some(_) => (),
+            None => stop::not_this_node(&format!("node {} was removed from this region", me.node.0)),
+        }
+        return;
+    }
+    if let Some(record) = &record {
+        contacts.expect(node, record.cookie);
+    }
+    contacts.set(node, record.map(|record| record.peer_address));
 }
 
 pub(crate) fn feed_snapshot(
@@ -44,6 +67,7 @@ pub(crate) async fn watch(
     geo: GeoHandle,
     own: RegionName,
     mut clusters: BTreeMap<RegionName, ClusterData>,
+    contacts: Option<(Contacts, Me)>,
 ) {
     loop {
         match watch.events.next().await {
@@ -51,6 +75,9 @@ pub(crate) async fn watch(
                 let changed = events.iter().fold(false, |changed, event| {
                     note_cluster(&mut clusters, &event.key, event.value.as_deref()) | changed
                 });
+                if let Some((contacts, me)) = &contacts {
+                    events.iter().for_each(|event| note_node(contacts, *me, &event.key, event.value.as_deref()));
+                }
                 if changed {
                     geo.set_peers(&own, &clusters);
                 }

@@ -5,7 +5,7 @@ use crate::config::ServerConfig;
 use std::net::SocketAddr;
 
 /// Addresses that are known once the listeners are open.
-pub(super) struct Urls {
+pub(crate) struct Urls {
     host: String,
     pub(super) pulsar: SocketAddr,
     pub(super) http: SocketAddr,
@@ -24,15 +24,15 @@ impl Urls {
         }
     }
 
-    pub(super) fn pulsar_url(&self) -> String {
+    pub(crate) fn pulsar_url(&self) -> String {
         format!("pulsar://{}:{}", self.host, self.pulsar.port())
     }
 
-    pub(super) fn http_url(&self) -> String {
+    pub(crate) fn http_url(&self) -> String {
         format!("http://{}:{}", self.host, self.http.port())
     }
 
-    pub(super) fn quic_url(&self) -> String {
+    pub(crate) fn quic_url(&self) -> String {
         format!("quic://{}:{}", self.host, self.quic.port())
     }
 }

@@ -44,7 +44,8 @@ impl Answers {
             Call::Meta(message) => {
                 let request = PeerRequest::decode(&message).map_err(|error| error.to_string())?;
                 let response = self.meta()?.answer_peer(request).await;
-                response.map(|response| response.encode()).map_err(|error| error.to_string())
+                let response = response.map_err(|error| error.to_string())?;
+                response.encode().map(Bytes::from).map_err(|error| error.to_string())
             }
             Call::Cluster(ClusterCall::Standing) => {
                 let standing = if self.member.get().is_some() { Standing::Member } else { Standing::Empty };
@@ -77,7 +78,7 @@ pub(crate) async fn nodes(meta: &MetaHandle) -> Result<BTreeMap<NodeId, NodeReco
             return Err("the region's metadata does not answer now; ask again".to_owned());
         };
         for (key, found) in &items {
-            if let (Some(Key::Node(node)), Ok(record)) = (Key::parse(key), serde_json::from_slice(&found.value)) {
+            if let (Some(Key::Node(node)), Some(record)) = (Key::parse(key), NodeRecord::decode(&found.value)) {
                 nodes.insert(node, record);
             }
         }
@@ -129,7 +130,7 @@ async fn write_new(meta: &MetaHandle, cookie: String, request: &JoinRequest) -> 
 /// The transaction that makes a node known.
 pub(super) fn new_node(node: NodeId, cookie: String, record: &NodeRecord, more: Vec<Write>) -> MetaRequest {
     let key = keys::node_key(node);
-    let value = Bytes::from(serde_json::to_vec(record).unwrap_or_default());
+    let value = record.encode();
     let compare = vec![Compare::Absent { key: cookie.clone() }, Compare::Absent { key: key.clone() }];
     let mut writes = vec![
         Write::Put { key: cookie, value: Bytes::from(node.0.to_string()) },

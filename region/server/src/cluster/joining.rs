@@ -4,7 +4,7 @@
 //!
 //! **Not here**  Who may found (`founding`), which disk may take part (`passport`).
 
-use super::answers::{Answers, new_node, nodes};
+use super::answers::{Answers, new_node};
 use super::calls::{ClusterAnswer, ClusterCall, JoinRequest, decode_answer, encode};
 use super::founding::{Asked, Decision, Standing, decide};
 use super::passport::{Foreign, Passport};
@@ -196,7 +196,7 @@ pub(crate) async fn take_incarnation(
             other => return Err(BootError::Storage(format!("{key} cannot be read: {other:?}"))),
         };
         let known: Option<(NodeRecord, u64)> =
-            found.and_then(|found| Some((serde_json::from_slice(&found.value).ok()?, found.version)));
+            found.and_then(|found| Some((NodeRecord::decode(&found.value)?, found.version)));
         let seen = known.as_ref().map(|(record, _)| (record.cookie, record.incarnation));
         let incarnation = place.passport.next_incarnation(place.node, seen).map_err(foreign)?;
         let Some((mut record, version)) = known else { continue };
@@ -205,7 +205,7 @@ pub(crate) async fn take_incarnation(
         record.incarnation = incarnation;
         record.draining = false;
         reached(&mut record);
-        let value = Bytes::from(serde_json::to_vec(&record).unwrap_or_default());
+        let value = record.encode();
         let compare = vec![Compare::Version { key: key.clone(), version }];
         let request = MetaRequest::Txn { compare, writes: vec![Write::Put { key: key.clone(), value }] };
         match meta.request(request).await {
@@ -221,13 +221,4 @@ pub(crate) async fn take_incarnation(
             other => return Err(BootError::Storage(format!("{key} cannot be written: {other:?}"))),
         }
     }
-}
-
-/// Every member's address but this node's.
-///
-/// # Errors
-/// When the metadata does not answer.
-pub(crate) async fn addresses(meta: &MetaHandle, own: NodeId) -> Result<BTreeMap<NodeId, String>, BootError> {
-    let known = nodes(meta).await.map_err(BootError::Storage)?;
-    Ok(known.into_iter().filter(|(node, _)| *node != own).map(|(node, record)| (node, record.peer_address)).collect())
 }

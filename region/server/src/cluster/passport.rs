@@ -11,6 +11,7 @@
 
 use base::{NodeId, RegionName};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -34,6 +35,9 @@ pub(crate) struct Passport {
     /// The incarnation that a start is taking or was taking when it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) taking: Option<u64>,
+    /// Where the other members were at the last start, to begin with.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) members: BTreeMap<NodeId, String>,
 }
 
 /// Why a node may not take part with this disk. Each says what to do.
@@ -95,7 +99,7 @@ impl Passport {
 
     /// A node that has not joined yet.
     pub(crate) fn fresh(region: RegionName, cookie: u64) -> Self {
-        Self { region, node: None, founding: false, cookie, incarnation: 0, taking: None }
+        Self { region, node: None, founding: false, cookie, incarnation: 0, taking: None, members: BTreeMap::new() }
     }
 
     /// The incarnation that this start of `node` takes, given what the metadata holds for its number (cookie, incarnation).

@@ -3,6 +3,7 @@
 use crate::shard::{NodeHandle, ShardInput};
 use base::NodeId;
 use bytes::{Buf, Bytes};
+use meta::MetaHandle;
 use peer::{FrameKind, FramePermit, PeerEvent};
 use tokio::sync::mpsc;
 use wire::PeerFrameError;
@@ -10,14 +11,24 @@ use wire::PeerFrameError;
 /// Bytes of a frame's own length.
 const LENGTH_BYTES: usize = 4;
 
-/// Events on their way. Frames hold permits of at least 1 KiB each, and the other events are paced by the endpoint, so
-/// the queue needs no bound of its own.
-pub(crate) fn channel() -> (mpsc::UnboundedSender<PeerEvent>, mpsc::UnboundedReceiver<PeerEvent>) {
-    mpsc::unbounded_channel()
+/// Events that wait to be passed on. Frames hold permits of at least 1 KiB each, and the other events are paced by the
+/// endpoint: more than these come only from a node thread that hangs.
+const EVENTS_MAX: usize = 1 << 18;
+
+/// Events on their way.
+pub(crate) fn channel() -> (mpsc::Sender<PeerEvent>, mpsc::Receiver<PeerEvent>) {
+    mpsc::channel(EVENTS_MAX)
+}
+
+/// Takes an event of the endpoint, which never waits.
+pub(crate) fn take(events: &mpsc::Sender<PeerEvent>, event: PeerEvent) {
+    if events.try_send(event).is_err() {
+        tracing::warn!("an event of another node is lost: the node thread does not keep up");
+    }
 }
 
 /// Works as long as the endpoint does.
-pub(crate) async fn pump(mut events: mpsc::UnboundedReceiver<PeerEvent>, node: NodeHandle) {
+pub(crate) async fn pump(mut events: mpsc::Receiver<PeerEvent>, node: NodeHandle) {
     while let Some(event) = events.recv().await {
         let input = match event {
             PeerEvent::Up { node, hello } => {
@@ -44,7 +55,7 @@ pub(crate) async fn pump(mut events: mpsc::UnboundedReceiver<PeerEvent>, node: N
 }
 
 fn read(from: NodeId, kind: FrameKind, mut bytes: Bytes, permit: FramePermit) -> Result<ShardInput, PeerFrameError> {
-    let mut inner = |bytes: &mut Bytes| bytes.advance(bytes.len().min(LENGTH_BYTES));
+    let inner = |bytes: &mut Bytes| bytes.advance(bytes.len().min(LENGTH_BYTES));
     Ok(match kind {
         FrameKind::BookieRequest => {
             inner(&mut bytes);
@@ -54,6 +65,17 @@ fn read(from: NodeId, kind: FrameKind, mut bytes: Bytes, permit: FramePermit) ->
             inner(&mut bytes);
             ShardInput::PeerResponse { from, response: wire::bookie::decode_response(&bytes)?, permit }
         }
-        FrameKind::Region => ShardInput::ClusterFrame { from, frame: wire::cluster::decode(&bytes)?, permit },
+        FrameKind::Cluster => ShardInput::ClusterFrame { from, frame: wire::cluster::decode(&bytes)?, permit },
     })
+}
+
+/// Tells the node thread who leads the metadata, as long as the store runs.
+pub(crate) async fn leadership(meta: MetaHandle, node: NodeHandle) {
+    let mut leadership = meta.leadership();
+    loop {
+        let meta::Leadership { leader, term } = *leadership.borrow_and_update();
+        if node.send(ShardInput::Leadership { leader, term }).await.is_err() || leadership.changed().await.is_err() {
+            return;
+        }
+    }
 }

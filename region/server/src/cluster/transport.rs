@@ -17,7 +17,7 @@ impl PeerTransport for MetaTransport {
     fn exchange(&self, to: NodeId, request: PeerRequest) -> PeerFuture<'_> {
         Box::pin(async move {
             let lost = |reason: String| PeerError { to, reason };
-            let call = encode_meta(&request.encode());
+            let call = encode_meta(&request.encode().map_err(|error| lost(error.to_string()))?);
             let answer = self.0.call(to, call, ANSWER_MAX).await.map_err(|error| lost(error.to_string()))?;
             PeerResponse::decode(&answer).map_err(|error| lost(error.to_string()))
         })

@@ -39,6 +39,7 @@ pub(crate) async fn keep_voters(meta: MetaHandle) {
     loop {
         ticks.tick().await;
         let MetaStatus { is_leader, voters, learners, .. } = meta.status();
+        let (voters, learners) = (voters.into_iter().collect(), learners.into_iter().collect());
         if !is_leader {
             continue;
         }
