@@ -142,7 +142,7 @@ impl Server {
             Some(entry) => pool.block_on(entry.take_office(&meta, &config, &urls))?,
             None => Me { node: SOLE, incarnation: 0, shared: false },
         };
-        pool.block_on(records::publish_own_cluster(&meta, &config, &urls))?;
+        pool.block_on(records::publish_own_cluster(&meta, &config, &urls, me.shared))?;
 
         let core = Core::new(
             broker_options(&config, &urls, storage.number, me),

@@ -2,16 +2,20 @@
 
 use super::BootError;
 use super::urls::Urls;
+use crate::cluster::answers::nodes;
 use crate::config::{ConfigError, ServerConfig};
+use cluster::NodeRecord;
 use base::{LedgerId, RegionId, RegionName};
 use bookie::LedgerListing;
 use meta::MetaHandle;
 use meta_api::{Compare, MetaRequest, MetaResponse, Write};
 use quic::Identity;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use tenancy::keys::{self, Key};
 use tenancy::{ClusterData, Policies, PolicyRecord, TenantInfo};
 
+/// Most attempts to write the cluster record: as many nodes may start at once.
+const PUBLISH_TRIES: usize = 20;
 /// Keys read at once.
 const PAGE: u32 = 1000;
 
@@ -84,24 +88,55 @@ pub(super) async fn create_defaults(meta: &MetaHandle, region: &RegionName) -> R
     Ok(())
 }
 
-/// Writes down where this region is reached now.
-pub(super) async fn publish_own_cluster(meta: &MetaHandle, config: &ServerConfig, urls: &Urls) -> Result<(), BootError> {
+/// Writes down where this region is reached now: at this process, or at every node that has ever started.
+pub(super) async fn publish_own_cluster(
+    meta: &MetaHandle,
+    config: &ServerConfig,
+    urls: &Urls,
+    shared: bool,
+) -> Result<(), BootError> {
     let key = keys::cluster_key(&config.region);
-    let Some((mut data, version)) = get::<ClusterData>(meta, &key).await? else { return Ok(()) };
-    let before = data.clone();
-    data.service_url = Some(urls.http_url());
-    data.broker_service_url = Some(urls.pulsar_url());
-    data.replicator_url = Some(urls.quic_url());
-    if data == before {
-        return Ok(());
+    for _ in 0..PUBLISH_TRIES {
+        let Some((mut data, version)) = get::<ClusterData>(meta, &key).await? else { return Ok(()) };
+        let before = data.clone();
+        let nodes = if shared { nodes(meta).await.map_err(BootError::Storage)? } else { BTreeMap::new() };
+        let all = |own: String, of: fn(&NodeRecord) -> &String| {
+            if shared { Some(join_urls(nodes.values().map(of))) } else { Some(own) }
+        };
+        data.service_url = all(urls.http_url(), |node| &node.http_url);
+        data.broker_service_url = all(urls.pulsar_url(), |node| &node.pulsar_url);
+        data.replicator_url = all(urls.quic_url(), |node| &node.quic_url);
+        if data == before {
+            return Ok(());
+        }
+        let value = serde_json::to_vec(&data).map_err(|error| BootError::Storage(error.to_string()))?;
+        let compare = vec![Compare::Version { key: key.clone(), version }];
+        let request = MetaRequest::Txn { compare, writes: vec![Write::Put { key: key.clone(), value: value.into() }] };
+        match meta.request(request).await {
+            MetaResponse::Committed { .. } => return Ok(()),
+            // Another node of this region starts at the same time.
+            MetaResponse::Conflict { .. } => (),
+            other => {
+                let text = format!("the region's own cluster record cannot be written: {other:?}");
+                return Err(BootError::Storage(text));
+            }
+        }
     }
-    let value = serde_json::to_vec(&data).map_err(|error| BootError::Storage(error.to_string()))?;
-    let compare = vec![Compare::Version { key: key.clone(), version }];
-    let request = MetaRequest::Txn { compare, writes: vec![Write::Put { key, value: value.into() }] };
-    match meta.request(request).await {
-        MetaResponse::Committed { .. } => Ok(()),
-        other => Err(BootError::Storage(format!("the region's own cluster record cannot be written: {other:?}"))),
+    Err(BootError::Storage(format!("the region's own cluster record changed {PUBLISH_TRIES} times under our hands")))
+}
+
+/// `scheme://a:1` and `scheme://b:2` as `scheme://a:1,b:2`, which clients and other regions read as several addresses.
+fn join_urls<'a>(urls: impl Iterator<Item = &'a String>) -> String {
+    let mut joined = String::new();
+    for url in urls.filter(|url| !url.is_empty()) {
+        if joined.is_empty() {
+            joined.clone_from(url);
+        } else {
+            joined.push(',');
+            joined.push_str(url.split_once("://").map_or(url.as_str(), |(_, address)| address));
+        }
     }
+    joined
 }
 
 /// Every ledger that the metadata has, below an id that was reserved before.
@@ -130,5 +165,17 @@ async fn known_ledgers(meta: &MetaHandle) -> Result<BTreeSet<LedgerId>, BootErro
             Some((key, _)) if more => after = Some(key),
             _ => return Ok(known),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::join_urls;
+
+    #[test]
+    fn several_urls_become_one_with_several_addresses() {
+        let urls = ["pulsar://a:1", "", "pulsar://b:2"].map(str::to_owned);
+        assert_eq!(join_urls(urls.iter()), "pulsar://a:1,b:2");
+        assert_eq!(join_urls([].iter()), "");
     }
 }
