@@ -177,6 +177,8 @@ impl Region {
     fn broker_options(&self, options: &Options, bug: Option<Bug>) -> BrokerOptions {
         BrokerOptions {
             node: NODE,
+            incarnation: 0,
+            shared: false,
             region_name: self.name.clone(),
             region: self.number,
             urls: BrokerUrls { plain: Some(format!("pulsar://{}:6650", self.name)), tls: None },

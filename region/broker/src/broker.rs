@@ -72,6 +72,7 @@ pub struct Broker {
     pub(crate) routes: LinkRoutes,
     pub(crate) schemas: SchemaRegistry,
     pub(crate) waiting: crate::session::waiting::MetaWaiters,
+    pub(crate) bundles: crate::ownership::Bundles,
     pub(crate) usage: crate::usage::Usage,
     pub(crate) policy_sync: crate::policy_sync::PolicySync,
     pub(crate) totals: crate::totals::Totals,
@@ -99,6 +100,7 @@ impl Broker {
             routes: LinkRoutes::default(),
             schemas: SchemaRegistry::default(),
             waiting: Default::default(),
+            bundles: Default::default(),
             usage: Default::default(),
             policy_sync: Default::default(),
             totals: Default::default(),
@@ -202,8 +204,11 @@ impl Broker {
         Some(act(topic, &mut env))
     }
 
-    /// Passes a call to a topic, loading it first when it is not loaded (I1).
+    /// Passes a call to a topic, loading it first when it is not loaded (I1); a topic that another node serves refuses it.
     pub(crate) fn call(&mut self, now: Now, name: &TopicName, create: CreateTopic, call: TopicCall) {
+        if let Err((code, text)) = self.require_ours(name).and_then(|()| self.require_copies(name)) {
+            return call.refuse(code, &text, &mut self.out);
+        }
         let slot = match self.topics.by_name.get(name) {
             Some(slot) => *slot,
             None => self.load(now, name, create),
@@ -211,7 +216,7 @@ impl Broker {
         self.with_topic(slot, now, |topic, env| topic.handle_call(call, env));
     }
 
-    fn load(&mut self, now: Now, name: &TopicName, create: CreateTopic) -> OwnerId {
+    pub(crate) fn load(&mut self, now: Now, name: &TopicName, create: CreateTopic) -> OwnerId {
         self.topics.last_slot += 1;
         let slot = OwnerId(self.topics.last_slot); // I2
         let rng = self.rng.fork(&format!("topic {slot:?}"));
@@ -240,6 +245,7 @@ impl Broker {
             }
             let notes = self.out.take_notes();
             if notes.is_empty() && self.topics.touched.is_empty() {
+                self.release_bundles();
                 return;
             }
             for note in notes {
@@ -426,11 +432,18 @@ impl Broker {
         for slot in slots {
             self.with_topic(slot, now, |topic, env| topic.begin_close(env));
         }
+        self.drain_bundles(now);
         self.settle(now);
     }
 
-    /// Whether no topic is loaded.
+    /// Whether no topic is loaded and every bundle was given up.
     pub fn is_idle(&self) -> bool {
-        self.topics.by_slot.is_empty()
+        self.topics.by_slot.is_empty() && !self.is_leaving_bundles()
+    }
+
+    /// Another node leads the metadata, or nobody. The leader is the gateway: it alone sends records to other regions.
+    pub fn set_leader(&mut self, leader: Option<NodeId>) {
+        self.core.leader = leader;
+        self.core.is_gateway = leader == Some(self.core.options.node);
     }
 }

@@ -2,6 +2,7 @@
 
 use auth::Authenticator;
 use base::{FixedSet, NodeId, RegionId, RegionName};
+use cluster::{Ownership, View};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +13,10 @@ use wire::commands::BrokerUrls;
 #[derive(Clone, Debug)]
 pub struct BrokerOptions {
     pub node: NodeId,
+    /// Which start of this node it is.
+    pub incarnation: u64,
+    /// Whether other nodes serve topics of this region as well.
+    pub shared: bool,
     pub region_name: RegionName,
     pub region: RegionId,
     /// Where clients reach this broker.
@@ -62,6 +67,12 @@ pub struct Core {
     pub authorization: Authorization,
     /// Nodes that may take new ledgers.
     pub bookies: Vec<NodeId>,
+    /// Which bundles are ours.
+    pub cluster: Ownership,
+    /// The node that leads the metadata, as far as this one knows.
+    pub leader: Option<NodeId>,
+    /// Whether this node speaks with other regions for all (ADR 0010).
+    pub is_gateway: bool,
     /// Regions registered as clusters with a number.
     pub(crate) region_numbers: BTreeMap<RegionName, RegionId>,
     pub(crate) regions_up: FixedSet<RegionName>,
@@ -70,6 +81,11 @@ pub struct Core {
     log_full: bool,
 }
 
+/// Ensemble, write quorum and ack quorum in a region of several nodes, where no policy says otherwise and as many are alive.
+const COPIES_SHARED: (u32, u32, u32) = (3, 3, 2);
+/// Bits of a link's number that count the links of one node.
+const LINK_COUNT_BITS: u32 = 24;
+
 /// What a refused publisher and the operator read.
 pub(crate) const LOG_FULL: &str = "the disk of this region is nearly full: publishing is refused, reading and deleting \
      go on; consume, delete topics or add space, then try again";
@@ -77,13 +93,25 @@ pub(crate) const LOG_FULL: &str = "the disk of this region is nearly full: publi
 impl Core {
     pub fn new(
         options: BrokerOptions,
-        defaults: BrokerDefaults,
+        mut defaults: BrokerDefaults,
         authenticator: Authenticator,
         authorization: Authorization,
     ) -> Self {
+        if options.shared {
+            let copies = &mut defaults.persistence;
+            (copies.bookkeeper_ensemble, copies.bookkeeper_write_quorum, copies.bookkeeper_ack_quorum) = COPIES_SHARED;
+        }
+        let (cluster, bookies) = if options.shared {
+            (Ownership::Shared(View::new(options.node, options.incarnation)), Vec::new())
+        } else {
+            (Ownership::Sole, vec![options.node])
+        };
         let directory = Directory::new(options.region_name.clone(), defaults);
         Self {
-            bookies: vec![options.node],
+            bookies,
+            cluster,
+            leader: (!options.shared).then_some(options.node),
+            is_gateway: !options.shared,
             options,
             directory,
             authenticator,
@@ -110,10 +138,16 @@ impl Core {
         self.regions_up.contains(region)
     }
 
-    /// A number that no link of this process had before.
+    /// A number that no link of this process had before; among several nodes it carries this node's number (ADR 0010).
     pub(crate) fn next_link_number(&self) -> u64 {
         self.link_numbers.set(self.link_numbers.get() + 1);
-        self.link_numbers.get()
+        let count = self.link_numbers.get();
+        match self.cluster {
+            Ownership::Sole => count,
+            Ownership::Shared(_) => {
+                (self.options.node.0 & 0xffff) << LINK_COUNT_BITS | count & ((1 << LINK_COUNT_BITS) - 1)
+            }
+        }
     }
 
     /// What holds where no namespace says anything.

@@ -37,6 +37,14 @@ impl Broker {
             RegionFrame::Hello { .. } => (),
             RegionFrame::Policy { key, value, .. } => self.take_record(from, key, value),
             RegionFrame::Open { link, topic } => match self.creation_rule_for_link(&topic, from) {
+                Ok(_) if self.core.owner_of(&topic) == cluster::Owner::Nobody => {
+                    // The sender asks again, and reaches the owner that is found now.
+                    let assigned = self.core.bundle_of(&topic).is_some_and(|bundle| self.assign(&bundle));
+                    let found = if assigned { "is being found" } else { "cannot be found: no node takes topics" };
+                    let reason = format!("an owner for topic {topic} {found}");
+                    let frame = RegionFrame::Refused { link, retry: true, reason };
+                    self.out.effect(BrokerEffect::Region { to: from.clone(), group: link::link_number(link), frame });
+                }
                 Ok(create) => self.call(now, &topic, create, TopicCall::LinkOpen { from: from.clone(), link }),
                 Err(reason) => {
                     let frame = RegionFrame::Refused { link, retry: true, reason };

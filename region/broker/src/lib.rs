@@ -3,7 +3,7 @@
 //! **What**  [`io::BrokerInput`] in, [`io::BrokerEffect`] out; storage is reached through the managed ledger of each topic,
 //! metadata through a local view (`tenancy::Directory`) for reads and compare-and-put transactions for writes.
 //!
-//! **Not here**  Sockets, files, addresses, tasks; HTTP (`admin`); which node serves which topic (`cluster`).
+//! **Not here**  Sockets, files, addresses, tasks; HTTP (`admin`); the picture of nodes and owners (`cluster`).
 
 pub mod admin_command;
 mod broker;
@@ -16,6 +16,7 @@ pub mod io;
 mod ledger_ids;
 mod limits;
 pub mod outbox;
+mod ownership;
 mod policy_sync;
 pub mod schema;
 mod session;

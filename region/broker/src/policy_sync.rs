@@ -91,6 +91,9 @@ impl Broker {
     /// Sends a record that was written here to the regions that its namespace replicates to; to `only` one of them whoever wrote
     /// it.
     fn send_record(&mut self, key: &Key, only: Option<&RegionName>) {
+        if !self.core.is_gateway {
+            return; // It sees the same change and sends it for all.
+        }
         let own = self.core.directory.cluster_name();
         let Some((namespace, writer, version, value)) = self.record(key) else { return };
         if only.is_none() && writer.as_ref().is_some_and(|writer| writer != own) {

@@ -10,6 +10,7 @@ impl Broker {
     pub fn watched_prefixes() -> Vec<&'static str> {
         let mut prefixes = keys::DIRECTORY_PREFIXES.to_vec();
         prefixes.push(keys::SCHEMAS);
+        prefixes.extend(cluster::VIEW_PREFIXES);
         prefixes
     }
 
@@ -18,6 +19,9 @@ impl Broker {
             self.metadata_revision = self.metadata_revision.max(event.revision);
             if event.key.starts_with(keys::SCHEMAS) {
                 self.schemas.apply(&event.key, event.value.as_deref());
+                continue;
+            }
+            if self.handle_cluster_event(now, &event.key, event.revision, event.value.as_deref()) {
                 continue;
             }
             let gone = event.value.is_none();

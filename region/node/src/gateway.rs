@@ -26,15 +26,32 @@ const ROUTES_MAX: usize = 1_000_000;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Pass {
     /// For this node's broker.
-    RegionUp { region: RegionName },
-    RegionDown { region: RegionName, reason: String },
-    Broker { from: RegionName, frame: RegionFrame },
+    RegionUp {
+        region: RegionName,
+    },
+    RegionDown {
+        region: RegionName,
+        reason: String,
+    },
+    Broker {
+        from: RegionName,
+        frame: RegionFrame,
+    },
     /// For another region, over this node's own connection.
-    Region { to: RegionName, group: u64, frame: RegionFrame },
+    Region {
+        to: RegionName,
+        group: u64,
+        frame: RegionFrame,
+    },
     /// For another node of this region.
-    Node { to: NodeId, frame: ClusterFrame },
+    Node {
+        to: NodeId,
+        frame: ClusterFrame,
+    },
     /// Whether this node is to hold connections to other regions.
-    Connect { active: bool },
+    Connect {
+        active: bool,
+    },
 }
 
 /// A link as the gateway knows it: whose it is, and its last `link` field.

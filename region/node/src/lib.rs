@@ -1,6 +1,6 @@
 //! One process: its machines and the only routing table.
 //!
-//! **What**  [`Node`] owns the broker, the bookie and the admin API of one process. Inputs go to the machine that they concern;
+//! **What**  [`Node`] owns the broker, the bookie, the controller, the gateway and the admin API of one process. Inputs go to the machine that they concern;
 //! effects of one machine that are inputs of another are passed on here and nowhere else; what is left over leaves as
 //! [`Output`], for a server or a simulator to execute.
 //!
@@ -11,6 +11,7 @@
 //! **Not here**  Decisions of any protocol; sockets, files, clocks.
 
 mod gateway;
+mod requests;
 mod route;
 
-pub use route::{ADMIN_OWNER, Input, Node, Output};
+pub use route::{ADMIN_OWNER, CONTROLLER_OWNER, Input, Node, Output};

@@ -1,19 +1,25 @@
 //! The routing table.
 
+use crate::gateway::{Gateway, Pass};
+use crate::requests::Requests;
 use admin::{AdminApi, AdminEffect, HttpId, HttpRequest, HttpResponse};
-use base::{Effects, Mono, NodeId, Now, OwnerId, RegionName, RequestId, earliest};
+use base::{Effects, Mono, NodeId, Now, OwnerId, RegionName, RequestId, TopicName, earliest};
 use bookie::disk::{DiskEvent, DiskOp};
 use bookie::{Bookie, BookieEffect, BookieStats, LedgerListing};
 use broker::Broker;
 use broker::io::{BrokerEffect, BrokerInput, ConnId, ConnInfo, Outgoing};
+use cluster::{Controller, ControllerEffect, ControllerInput, Owner, View};
 use meta_api::{MetaEvent, MetaRequest, MetaResponse};
 use std::collections::VecDeque;
 use wire::bookie::{BookieRequest, BookieResponse};
+use wire::cluster::ClusterFrame;
 use wire::frame::RawFrame;
 use wire::region::RegionFrame;
 
 /// The owner of the admin API's metadata requests; below every topic's slot.
 pub const ADMIN_OWNER: OwnerId = OwnerId(8);
+/// The owner of the controller's metadata requests.
+pub const CONTROLLER_OWNER: OwnerId = OwnerId(9);
 
 /// Everything that can happen to a node.
 #[derive(Debug)]
@@ -68,6 +74,35 @@ pub enum Input {
         from: NodeId,
         response: BookieResponse,
     },
+    /// The transport could not take a request to another node's bookie.
+    PeerUnsent {
+        to: NodeId,
+        id: RequestId,
+    },
+    /// Another node leads the metadata, or nobody is known to.
+    Leadership {
+        leader: Option<NodeId>,
+        term: u64,
+    },
+    /// A connection with this start of another node exists.
+    PeerUp {
+        node: NodeId,
+        incarnation: u64,
+    },
+    /// The connection ended; `refused`: nobody listens at the node's address.
+    PeerDown {
+        node: NodeId,
+        refused: bool,
+    },
+    /// The other node sent something.
+    PeerHeard {
+        node: NodeId,
+    },
+    /// A frame about other regions, from another node of this one.
+    ClusterFrame {
+        from: NodeId,
+        frame: ClusterFrame,
+    },
 }
 
 /// Everything that a node wants from the world.
@@ -112,6 +147,15 @@ pub enum Output {
         to: NodeId,
         response: BookieResponse,
     },
+    /// A frame about other regions, for another node of this one.
+    ClusterFrame {
+        to: NodeId,
+        frame: ClusterFrame,
+    },
+    /// Whether this node is to hold connections to other regions.
+    ConnectRegions {
+        active: bool,
+    },
     /// An operator must hear this.
     Alarm {
         text: String,
@@ -123,6 +167,8 @@ enum Step {
     Broker(BrokerEffect),
     Bookie(BookieEffect),
     Admin(AdminEffect),
+    Controller(ControllerEffect),
+    Pass(Pass),
 }
 
 /// The machines of one process.
@@ -131,6 +177,10 @@ pub struct Node {
     broker: Broker,
     bookie: Bookie,
     admin: AdminApi,
+    controller: Controller,
+    gateway: Gateway,
+    /// What other nodes' bookies were asked.
+    requests: Requests,
     steps: VecDeque<Step>,
 }
 
@@ -145,7 +195,19 @@ impl Node {
         listing: &LedgerListing,
         out: &mut Vec<Output>,
     ) -> Self {
-        let mut node = Self { id, broker, bookie, admin, steps: VecDeque::new() };
+        let mut node = Self {
+            id,
+            broker,
+            bookie,
+            admin,
+            controller: Controller::new(id, CONTROLLER_OWNER),
+            gateway: Gateway::new(id),
+            requests: Requests::default(),
+            steps: VecDeque::new(),
+        };
+        if node.view().is_none() {
+            node.with_gateway(|gateway, passes| gateway.set_gateway(Some(id), passes));
+        }
         let mut fx = Effects::new();
         node.bookie.retain_ledgers(now, listing, &mut fx);
         node.steps.extend(fx.take().into_iter().map(Step::Bookie));
@@ -173,27 +235,38 @@ impl Node {
             Input::Meta { id, response } if id.owner == ADMIN_OWNER => {
                 self.with_admin(|admin, broker, fx| admin.handle_meta(now, id, response, broker, fx));
             }
+            Input::Meta { id, response } if id.owner == CONTROLLER_OWNER => {
+                self.control(now, ControllerInput::Meta { id, response });
+            }
             Input::Meta { id, response } => self.tell(now, BrokerInput::Meta { id, response }),
             Input::MetaEvents(events) => {
                 self.tell(now, BrokerInput::MetaEvents(events));
                 self.with_admin(|admin, broker, fx| admin.poll(now, broker, fx));
+                self.control(now, ControllerInput::ViewChanged);
             }
-            Input::RegionUp { region } => self.tell(now, BrokerInput::RegionUp { region }),
-            Input::RegionDown { region, reason } => self.tell(now, BrokerInput::RegionDown { region, reason }),
-            Input::Region { from, frame } => self.tell(now, BrokerInput::Region { from, frame }),
+            Input::RegionUp { .. } | Input::RegionDown { .. } | Input::Region { .. } => self.handle_region(now, input),
             Input::Http { id, request } => {
                 self.with_admin(|admin, broker, fx| admin.handle_http(now, id, request, broker, fx));
             }
             Input::PeerRequest { from, request } => {
                 self.with_bookie(|bookie, fx| bookie.handle_request(now, from, request, fx));
             }
-            Input::PeerResponse { from, response } => self.tell(now, BrokerInput::Bookie { from, response }),
+            Input::PeerResponse { from, response } => {
+                self.requests.answered(from, response.id());
+                self.tell(now, BrokerInput::Bookie { from, response });
+            }
+            Input::PeerUnsent { .. }
+            | Input::Leadership { .. }
+            | Input::PeerUp { .. }
+            | Input::PeerDown { .. }
+            | Input::PeerHeard { .. }
+            | Input::ClusterFrame { .. } => self.handle_peer(now, input),
         }
         self.route(now, out);
     }
 
     pub fn next_deadline(&self) -> Option<Mono> {
-        earliest(self.broker.next_deadline(), self.bookie.next_deadline())
+        earliest(self.controller.next_deadline(), earliest(self.broker.next_deadline(), self.bookie.next_deadline()))
     }
 
     pub fn on_deadline(&mut self, now: Now, out: &mut Vec<Output>) {
@@ -203,6 +276,13 @@ impl Node {
         }
         if self.bookie.next_deadline().is_some_and(|at| at <= now.mono) {
             self.with_bookie(|bookie, fx| bookie.on_deadline(now, fx));
+        }
+        if self.controller.next_deadline().is_some_and(|at| at <= now.mono)
+            && let Some(view) = self.broker.core().cluster.view()
+        {
+            let mut fx = Effects::new();
+            self.controller.on_deadline(now, view, &mut fx);
+            self.steps.extend(fx.take().into_iter().map(Step::Controller));
         }
         self.route(now, out);
     }
@@ -242,6 +322,94 @@ impl Node {
         self.steps.extend(fx.take().into_iter().map(Step::Admin));
     }
 
+    fn with_gateway(&mut self, act: impl FnOnce(&mut Gateway, &mut Vec<Pass>)) {
+        let mut passes = Vec::new();
+        act(&mut self.gateway, &mut passes);
+        self.steps.extend(passes.into_iter().map(Step::Pass));
+    }
+
+    /// What this node knows of the others; `None` when it is the only one of its region.
+    fn view(&self) -> Option<&View> {
+        self.broker.core().cluster.view()
+    }
+
+    fn control(&mut self, now: Now, input: ControllerInput) {
+        let Some(view) = self.broker.core().cluster.view() else { return };
+        let mut fx = Effects::new();
+        self.controller.handle(now, input, view, &mut fx);
+        self.steps.extend(fx.take().into_iter().map(Step::Controller));
+    }
+
+    /// What comes from other regions: to the broker of a node that is alone, else to the gateway's machine.
+    fn handle_region(&mut self, now: Now, input: Input) {
+        let shared = self.view().is_some();
+        match input {
+            Input::RegionUp { region } if shared => {
+                self.with_gateway(|gateway, passes| gateway.handle_region_up(region, passes));
+            }
+            Input::RegionDown { region, reason } if shared => {
+                self.with_gateway(|gateway, passes| gateway.handle_region_down(&region, &reason, passes));
+            }
+            Input::Region { from, frame } if shared => {
+                let (mut passes, me, core) = (Vec::new(), self.id, self.broker.core());
+                let owner = |topic: &TopicName| match core.owner_of(topic) {
+                    Owner::Us { .. } => Some(me),
+                    Owner::By(node) => Some(node),
+                    Owner::Nobody => None,
+                };
+                self.gateway.handle_region_frame(from, frame, owner, &mut passes);
+                self.steps.extend(passes.into_iter().map(Step::Pass));
+            }
+            Input::RegionUp { region } => self.tell(now, BrokerInput::RegionUp { region }),
+            Input::RegionDown { region, reason } => self.tell(now, BrokerInput::RegionDown { region, reason }),
+            Input::Region { from, frame } => self.tell(now, BrokerInput::Region { from, frame }),
+            _ => (),
+        }
+    }
+
+    /// What other nodes of this region do.
+    fn handle_peer(&mut self, now: Now, input: Input) {
+        match input {
+            Input::PeerUnsent { to, id } => {
+                if let Some(response) = self.requests.unsent(to, id) {
+                    self.tell(now, BrokerInput::Bookie { from: to, response });
+                }
+            }
+            Input::Leadership { leader, term } if self.view().is_some() => {
+                self.broker.set_leader(leader);
+                self.with_gateway(|gateway, passes| gateway.set_gateway(leader, passes));
+                self.control(now, ControllerInput::Leadership { leader, term });
+            }
+            Input::PeerUp { node, incarnation } => {
+                self.with_gateway(|gateway, passes| gateway.handle_node_up(node, passes));
+                self.control(now, ControllerInput::PeerUp { node, incarnation });
+            }
+            Input::PeerDown { node, refused } => {
+                for response in self.requests.lost(node) {
+                    self.tell(now, BrokerInput::Bookie { from: node, response });
+                }
+                self.with_gateway(|gateway, passes| gateway.handle_node_down(node, passes));
+                self.control(now, ControllerInput::PeerDown { node, refused });
+            }
+            Input::PeerHeard { node } => self.control(now, ControllerInput::PeerHeard { node }),
+            Input::ClusterFrame { from, frame } => {
+                self.with_gateway(|gateway, passes| gateway.handle_node_frame(from, frame, passes));
+            }
+            _ => (),
+        }
+    }
+
+    fn route_pass(&mut self, now: Now, pass: Pass, out: &mut Vec<Output>) {
+        match pass {
+            Pass::RegionUp { region } => self.tell(now, BrokerInput::RegionUp { region }),
+            Pass::RegionDown { region, reason } => self.tell(now, BrokerInput::RegionDown { region, reason }),
+            Pass::Broker { from, frame } => self.tell(now, BrokerInput::Region { from, frame }),
+            Pass::Region { to, group, frame } => out.push(Output::Region { to, group, frame }),
+            Pass::Node { to, frame } => out.push(Output::ClusterFrame { to, frame }),
+            Pass::Connect { active } => out.push(Output::ConnectRegions { active }),
+        }
+    }
+
     /// Passes effects on, first come first served, until only outputs are left (I1, I2).
     fn route(&mut self, now: Now, out: &mut Vec<Output>) {
         while let Some(step) = self.steps.pop_front() {
@@ -255,6 +423,8 @@ impl Node {
                     self.tell(now, BrokerInput::Bookie { from: self.id, response });
                 }
                 Step::Bookie(BookieEffect::Respond { to, response }) => out.push(Output::PeerResponse { to, response }),
+                Step::Controller(ControllerEffect { id, request }) => out.push(Output::Meta { id, request }),
+                Step::Pass(pass) => self.route_pass(now, pass, out),
                 Step::Admin(AdminEffect::Reply { id, response }) => out.push(Output::Http { id, response }),
                 Step::Admin(AdminEffect::Meta { id, request }) => out.push(Output::Meta { id, request }),
                 Step::Admin(AdminEffect::Broker { id, command }) => self.tell(now, BrokerInput::Admin { id, command }),
@@ -273,9 +443,17 @@ impl Node {
                 let from = self.id;
                 self.with_bookie(|bookie, fx| bookie.handle_request(now, from, request, fx));
             }
-            BrokerEffect::Bookie { to, request } => out.push(Output::PeerRequest { to, request }),
+            BrokerEffect::Bookie { to, request } => {
+                self.requests.sent(to, &request);
+                out.push(Output::PeerRequest { to, request });
+            }
             BrokerEffect::Meta { id, request } => out.push(Output::Meta { id, request }),
-            BrokerEffect::Region { to, group, frame } => out.push(Output::Region { to, group, frame }),
+            BrokerEffect::Region { to, group, frame } if self.view().is_none() => {
+                out.push(Output::Region { to, group, frame });
+            }
+            BrokerEffect::Region { to, group, frame } => {
+                self.with_gateway(|gateway, passes| gateway.send(to, group, frame, passes));
+            }
             BrokerEffect::Admin { id, reply } => {
                 self.with_admin(|admin, broker, fx| admin.handle_broker(now, id, reply, broker, fx));
             }

@@ -3,6 +3,7 @@
 use crate::Seeded;
 use base::{NodeId, RegionId};
 use ledger::ReplicationConfig;
+use meta_api::Compare;
 use std::time::Duration;
 
 /// How much of the log is kept after every durable cursor has passed it. A closed ledger goes when it is outside either
@@ -84,6 +85,9 @@ pub struct ManagedOptions {
     pub bookie_timeout: Duration,
     /// The bookie to read from first where it has a copy, such as the one on this node.
     pub local_bookie: Option<NodeId>,
+    /// What must hold besides for every change of the record: that the owner still owns the log. When it does not, the
+    /// log was taken over.
+    pub guard: Option<Compare>,
     /// [`Seeded::NONE`].
     pub seeded: Seeded,
 }
@@ -112,6 +116,7 @@ impl ManagedOptions {
             pending_requests_max: 10_000,
             bookie_timeout: Duration::from_secs(5),
             local_bookie: None,
+            guard: None,
             seeded: Seeded::NONE,
         }
     }

@@ -10,6 +10,8 @@
 //! - I2  every transaction compares the record's version: an owner whose epoch was passed changes nothing more.
 //! - I3  a transaction whose outcome is unknown is sent again as it was; meeting its own write, named by epoch and
 //!   serial, proves that it committed. Taking over is the exception: before it, no epoch is ours alone.
+//! - I4  every transaction carries the owner's guard, right after the record's version: who does not own the log any more
+//!   changes nothing.
 //!
 //! **Not here**  What the changes mean to the procedures.
 //!
@@ -62,6 +64,8 @@ struct Transaction {
     wanted: ManagedRecord,
     removes: Removes,
     request: MetaRequest,
+    /// Whether condition 1 is the owner's guard.
+    guarded: bool,
     /// The id under which an answer is awaited; `None` while pausing.
     sent: Option<RequestId>,
     due: Mono,
@@ -114,6 +118,7 @@ impl RecordStore {
             None => Compare::Absent { key: site.key.clone() },
         };
         let (mut compare, mut writes, mut removes) = (vec![first], Vec::new(), Removes::Nothing);
+        compare.extend(site.options.guard.clone()); // I4
         for change in &changes {
             if let Change::Remove = change {
                 removes = Removes::Record;
@@ -126,7 +131,8 @@ impl RecordStore {
             Removes::Nothing => Write::Put { key, value: encode_json(&wanted) },
         });
         let request = MetaRequest::Txn { compare, writes };
-        let mut transaction = Transaction { changes, wanted, removes, request, sent: None, due: now.mono };
+        let guarded = site.options.guard.is_some();
+        let mut transaction = Transaction { changes, wanted, removes, request, guarded, sent: None, due: now.mono };
         transaction.send(now, site, fx);
         self.under_way = Some(Box::new(transaction));
     }
@@ -140,6 +146,7 @@ impl RecordStore {
                 Some(version) => Some(self.finish(version)),
                 None => Some(StoreOutcome::Superseded),
             },
+            MetaResponse::Conflict { index: 1, .. } if transaction.guarded => Some(StoreOutcome::Superseded),
             MetaResponse::Conflict { index, .. } => {
                 Some(StoreOutcome::Refused { reason: format!("condition {index} failed: a fresh ledger id is in use") })
             }

@@ -132,7 +132,9 @@ impl World {
             Output::Http { id, response } => {
                 self.trace.note(self.now, format_args!("http {} {}", id.0, response.status));
             }
-            Output::PeerRequest { to, .. } | Output::PeerResponse { to, .. } => {
+            // A node that is alone is always the one that speaks with other regions.
+            Output::ConnectRegions { .. } => (),
+            Output::PeerRequest { to, .. } | Output::PeerResponse { to, .. } | Output::ClusterFrame { to, .. } => {
                 self.broken = Some(format!("region {index} speaks to node {to} of a region of one node"));
             }
             Output::Alarm { text } => self.alarms.push(format!("region {index}: {text}")),

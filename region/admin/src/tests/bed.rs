@@ -62,6 +62,8 @@ impl Answered {
 fn options() -> BrokerOptions {
     BrokerOptions {
         node: NodeId(1),
+        incarnation: 0,
+        shared: false,
         region_name: RegionName::parse("east").unwrap(),
         region: RegionId(1),
         urls: BrokerUrls { plain: Some("pulsar://127.0.0.1:6650".to_owned()), tls: None },

@@ -23,13 +23,13 @@ impl Broker {
             let text = format!("the broker do not have {listener} listener");
             Err((ServerError::ServiceNotReady, text))
         } else {
-            self.permitted_topic(conn, &command.topic, Operation::Lookup).and_then(|name| self.require_namespace(&name))
+            self.permitted_topic(conn, &command.topic, Operation::Lookup)
+                .and_then(|name| self.require_namespace(&name).map(|()| name))
         };
-        let reply = match answer {
-            Ok(()) => commands::lookup_connect(request_id, self.core.options.urls.clone()),
-            Err((code, text)) => commands::lookup_failed(request_id, code, &text),
-        };
-        self.out.command(conn, &reply);
+        match answer {
+            Ok(name) => self.look_up(conn, request_id, &name),
+            Err((code, text)) => self.out.command(conn, &commands::lookup_failed(request_id, code, &text)),
+        }
     }
 
     pub(crate) fn require_namespace(&self, name: &TopicName) -> Result<(), Refusal> {
@@ -92,6 +92,7 @@ impl Broker {
     /// TopicNotFound, or the limit that a new topic would pass.
     pub(crate) fn creation_rule(&self, name: &TopicName, may_create: bool) -> Result<CreateTopic, Refusal> {
         self.require_namespace(name)?;
+        self.require_ours(name)?;
         let directory = &self.core.directory;
         if directory.has_topic(name) || self.topics.by_name.contains_key(name) {
             return Ok(CreateTopic::Never);

@@ -9,7 +9,7 @@
 //!
 //! **Not here**  What topics do with commands (`topic`).
 
-mod auth;
+pub(crate) mod auth;
 mod connect;
 mod consume;
 pub(crate) mod held;

@@ -4,6 +4,7 @@ use crate::broker::{Broker, SESSION_META};
 use crate::io::{BrokerEffect, ConnId};
 use crate::session::schema::{SchemaWait, SchemaWrite};
 use base::{Now, RequestId, TopicName};
+use cluster::BundleId;
 use meta_api::{MetaRequest, MetaResponse};
 use std::collections::BTreeMap;
 use wire::commands;
@@ -18,6 +19,12 @@ pub(crate) enum Waiter {
     Schema { write: SchemaWrite, then: SchemaWait },
     /// A record that came from another region.
     Record(Box<crate::policy_sync::Arrived>),
+    /// A bundle's new owner.
+    Assigned { bundle: BundleId, request: MetaRequest },
+    /// A bundle that this node gives up.
+    Released { bundle: BundleId, request: MetaRequest },
+    /// This node's record says that it ends.
+    Drained { request: MetaRequest },
 }
 
 /// All waiting commands.
@@ -53,6 +60,9 @@ impl Broker {
             }
             Some(Waiter::Schema { write, then }) => self.handle_schema_written(now, write, then, response),
             Some(Waiter::Record(arrived)) => self.handle_record_stored(*arrived, &response),
+            Some(Waiter::Assigned { bundle, request }) => self.handle_assigned(now, &bundle, &request, response),
+            Some(Waiter::Released { bundle, request }) => self.handle_released(now, bundle, &request, response),
+            Some(Waiter::Drained { request }) => self.handle_drained(now, &request, response),
             None => (),
         }
     }

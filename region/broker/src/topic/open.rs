@@ -77,7 +77,7 @@ impl Topic {
             slot,
             tenancy::keys::managed_ledger_key(&name),
             OpenMode::CreateIfAbsent,
-            settings.managed_options(env.core),
+            settings.managed_options(&name, env.core),
             env.core.bookies.clone(),
             env.now,
             &mut ledger_fx,

@@ -56,15 +56,9 @@ impl TopicSettings {
     }
 
     /// How the topic's log is kept.
-    pub(crate) fn managed_options(&self, core: &Core) -> ManagedOptions {
-        let copies = self.policies.storage.persistence;
-        let nodes = u32::try_from(core.bookies.len()).unwrap_or(u32::MAX).max(1);
-        let write_quorum = copies.bookkeeper_write_quorum.clamp(1, nodes);
-        let ensemble = copies.bookkeeper_ensemble.clamp(write_quorum, nodes);
-        let ack_quorum = copies.bookkeeper_ack_quorum.clamp(1, write_quorum);
-        let replication =
-            ReplicationConfig::new(ensemble, write_quorum, ack_quorum).unwrap_or(ReplicationConfig::SINGLE);
-        let mut options = ManagedOptions::new(core.options.region, replication);
+    pub(crate) fn managed_options(&self, name: &TopicName, core: &Core) -> ManagedOptions {
+        let mut options = ManagedOptions::new(core.options.region, self.replication(core));
+        options.guard = core.guard_of(name);
         options.retention = self.retention();
         options.cache_bytes_max = core.options.topic_cache_bytes;
         if let Some(rehearsal) = core.options.rehearsal {
@@ -77,9 +71,28 @@ impl TopicSettings {
         }
         options
     }
+
+    /// As many copies as the policies ask for and bookies can take.
+    pub(crate) fn replication(&self, core: &Core) -> ReplicationConfig {
+        let copies = self.policies.storage.persistence;
+        let nodes = u32::try_from(core.bookies.len()).unwrap_or(u32::MAX).max(1);
+        let write_quorum = copies.bookkeeper_write_quorum.clamp(1, nodes);
+        let ensemble = copies.bookkeeper_ensemble.clamp(write_quorum, nodes);
+        let ack_quorum = copies.bookkeeper_ack_quorum.clamp(1, write_quorum);
+        ReplicationConfig::new(ensemble, write_quorum, ack_quorum).unwrap_or(ReplicationConfig::SINGLE)
+    }
 }
 
 impl crate::topic::Topic {
+    /// Other bookies take entries from now on: the next ledger, and copies that must be replaced, go to them.
+    pub(crate) fn handle_bookies_changed(&mut self, env: &mut crate::topic::TopicEnv<'_>) {
+        if self.is_gone() {
+            return;
+        }
+        self.ledger.set_replication(self.settings.replication(env.core));
+        self.ledger.set_bookies(env.now, env.core.bookies.clone(), &mut self.ledger_fx);
+    }
+
     /// A policy that concerns this topic changed: rates, limits, retention and links follow at once.
     pub(crate) fn handle_policies_changed(&mut self, env: &mut crate::topic::TopicEnv<'_>) {
         let derived = self.settings.derives_state();

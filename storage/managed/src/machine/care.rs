@@ -7,6 +7,7 @@ use crate::store::{Change, StoreOutcome};
 use crate::trim::{CurrentLedger, Floor, plan};
 use crate::{CheckpointRule, DeleteError, ManagedEffect, ManagedEvent, Retention, SeededBug};
 use base::{LedgerId, Mono, NodeId, Now, Position, earliest};
+use ledger::ReplicationConfig;
 use std::time::Duration;
 
 /// Most ledgers that are removed together with the record; more are trimmed away first.
@@ -51,6 +52,11 @@ impl ManagedLedger {
         self.site.options.checkpoint = rule;
         self.trimming.look();
         self.settle(now, fx);
+    }
+
+    /// How the ledgers that are created from now on are replicated.
+    pub fn set_replication(&mut self, replication: ReplicationConfig) {
+        self.site.options.replication = replication;
     }
 
     /// The nodes that may take new ledgers and new copies.

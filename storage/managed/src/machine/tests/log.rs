@@ -95,6 +95,42 @@ fn a_new_owner_fences_the_old_one_whose_adds_end_unknown() {
     rig.by_name("s");
 }
 
+/// Options whose guard is the version of a record elsewhere in the metadata.
+fn guarded(rig: &mut Rig) -> (crate::ManagedOptions, meta_api::MetaRequest) {
+    let key = "/owners/x".to_owned();
+    let put = || meta_api::Write::Put { key: key.clone(), value: "owner".into() };
+    let change = meta_api::MetaRequest::Txn { compare: Vec::new(), writes: vec![put()] };
+    let (response, _) = rig.storage.meta().apply(&change);
+    let meta_api::MetaResponse::Committed { revision } = response else { panic!("{response:?}") };
+    let guard = Some(meta_api::Compare::Version { key, version: revision });
+    (crate::ManagedOptions { guard, ..options() }, change)
+}
+
+#[test]
+fn i4_an_owner_whose_guard_fails_changes_nothing_and_is_fenced() {
+    let mut rig = Rig::new(options());
+    let (guarded, change) = guarded(&mut rig);
+    let open = |rig: &mut Rig| {
+        let (mut fx, nodes) = (Effects::new(), rig.storage.nodes());
+        let mode = OpenMode::CreateIfAbsent;
+        let mut log =
+            ManagedLedger::open(OwnerId(60), "/ml/guarded".into(), mode, guarded.clone(), nodes, rig.now, &mut fx);
+        let events = rig.storage.drive(rig.now, &mut log, &mut fx);
+        (log, events)
+    };
+    let (mut log, events) = open(&mut rig);
+    assert!(matches!(events[..], [ManagedEvent::Opened { .. }]), "{events:?}");
+    rig.storage.meta().apply(&change);
+    let mut fx = Effects::new();
+    log.add(rig.now, 1, data(1), &mut fx).unwrap();
+    let events = rig.storage.drive(rig.now, &mut log, &mut fx);
+    assert!(matches!(events.last(), Some(ManagedEvent::Fenced { .. })), "I4: {events:?}");
+    let (_, events) = open(&mut rig);
+    let superseded =
+        |event: &ManagedEvent| matches!(event, ManagedEvent::OpenFailed { error: OpenError::Superseded { .. } });
+    assert!(events.iter().any(superseded), "I4: {events:?}");
+}
+
 #[test]
 fn consumed_ledgers_are_trimmed_and_their_copies_deleted() {
     let mut rig = Rig::new(options());

@@ -1,0 +1,85 @@
+//! A view fed by a store in memory.
+
+use super::{BundleId, Owner, View, ViewChange};
+use crate::{AliveRecord, NodeRecord};
+use base::{NamespaceName, NodeId};
+use meta_api::{MetaRequest, MetaResponse, MetaState, Write};
+use std::collections::BTreeMap;
+use tenancy::{BundleRange, keys};
+
+fn bundle(lower: u32) -> BundleId {
+    (NamespaceName::parse("a/b").unwrap(), BundleRange { lower, upper: lower + 1 })
+}
+
+fn apply(store: &mut MetaState, views: &mut [&mut View], request: &MetaRequest) -> MetaResponse {
+    let (response, events) = store.apply(request);
+    for event in events {
+        for view in views.iter_mut() {
+            view.apply(&event.key, event.revision, event.value.as_deref());
+        }
+    }
+    response
+}
+
+fn put(key: String, value: bytes::Bytes) -> MetaRequest {
+    MetaRequest::Txn { compare: Vec::new(), writes: vec![Write::Put { key, value }] }
+}
+
+fn join(store: &mut MetaState, views: &mut [&mut View], node: u64) {
+    let record = NodeRecord { incarnation: 1, ..NodeRecord::default() };
+    apply(store, views, &put(keys::node_key(NodeId(node)), record.encode()));
+    apply(store, views, &put(keys::alive_key(NodeId(node)), AliveRecord { incarnation: 1 }.encode()));
+}
+
+#[test]
+fn i1_i3_bundles_go_to_the_node_that_serves_the_fewest_and_back_to_nobody_with_its_death() {
+    let (mut store, mut one, mut two) = (MetaState::new(), View::new(NodeId(1), 1), View::new(NodeId(2), 1));
+    assert_eq!(one.assign(&bundle(0), &BTreeMap::new()), None, "no node is alive yet");
+    join(&mut store, &mut [&mut one, &mut two], 1);
+    join(&mut store, &mut [&mut one, &mut two], 2);
+    for lower in 0..4 {
+        let request = one.assign(&bundle(lower), &BTreeMap::new()).unwrap().request;
+        assert!(matches!(apply(&mut store, &mut [&mut one, &mut two], &request), MetaResponse::Committed { .. }));
+    }
+    assert_eq!((one.ours().count(), two.ours().count()), (2, 2));
+    assert!(matches!(one.owner(&bundle(0)), Owner::Us { epoch: 1, .. }));
+    assert_eq!(two.owner(&bundle(0)), Owner::By(NodeId(1)));
+    let down =
+        MetaRequest::Txn { compare: Vec::new(), writes: vec![Write::Delete { key: keys::alive_key(NodeId(1)) }] };
+    apply(&mut store, &mut [&mut one, &mut two], &down);
+    assert_eq!((one.owner(&bundle(0)), two.owner(&bundle(0))), (Owner::Nobody, Owner::Nobody), "I1");
+    assert_eq!(two.orphans().count(), 2);
+    let taken = two.assign(&bundle(0), &BTreeMap::new()).unwrap();
+    assert_eq!((taken.record.node, taken.record.epoch), (NodeId(2), 2), "I3");
+    assert_eq!(one.guard(&bundle(0)), None);
+}
+
+#[test]
+fn an_assignment_made_on_a_stale_picture_is_refused() {
+    let (mut store, mut one, mut two) = (MetaState::new(), View::new(NodeId(1), 1), View::new(NodeId(2), 1));
+    join(&mut store, &mut [&mut one, &mut two], 1);
+    join(&mut store, &mut [&mut one, &mut two], 2);
+    let (left, right) = (one.give(&bundle(0), NodeId(1)).unwrap(), two.give(&bundle(0), NodeId(2)).unwrap());
+    assert!(matches!(apply(&mut store, &mut [&mut one], &left.request), MetaResponse::Committed { .. }));
+    assert!(matches!(apply(&mut store, &mut [&mut one], &right.request), MetaResponse::Conflict { index: 0, .. }));
+    // Its own answer goes in before the event: the event then changes nothing (I2).
+    let version = one.guard(&bundle(0)).unwrap();
+    assert!(matches!(version, meta_api::Compare::Version { .. }));
+    let key = keys::owner_key(&bundle(0).0, bundle(0).1);
+    assert_eq!(one.apply(&key, 1, None), ViewChange::Nothing, "I2");
+}
+
+#[test]
+fn a_draining_node_gets_nothing_and_gives_up_what_it_has() {
+    let (mut store, mut one) = (MetaState::new(), View::new(NodeId(1), 1));
+    join(&mut store, &mut [&mut one], 1);
+    let request = one.assign(&bundle(0), &BTreeMap::new()).unwrap().request;
+    apply(&mut store, &mut [&mut one], &request);
+    let drain = one.drain().unwrap();
+    apply(&mut store, &mut [&mut one], &drain);
+    assert_eq!((one.drain(), one.open_nodes().count(), one.live_nodes().count()), (None, 0, 1));
+    assert_eq!(one.assign(&bundle(1), &BTreeMap::new()), None);
+    let release = one.release(&bundle(0)).unwrap();
+    apply(&mut store, &mut [&mut one], &release);
+    assert_eq!(one.owner(&bundle(0)), Owner::Nobody);
+}
