@@ -29,13 +29,13 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// A request leaves. Nobody waits for the answer to a deletion.
+    /// A request leaves. Nobody waits for the answers to the others.
     pub(crate) fn sent(&mut self, to: NodeId, request: &BookieRequest) {
         let asked = match request {
             BookieRequest::Add { ledger, entry, .. } => Asked::Add(*ledger, *entry),
             BookieRequest::Read { ledger, .. } => Asked::Read(*ledger),
             BookieRequest::ReadLac { ledger, .. } => Asked::Lac(*ledger),
-            BookieRequest::Delete { .. } => return,
+            BookieRequest::Delete { .. } | BookieRequest::Repaired { .. } => return,
         };
         let requests = self.by_node.entry(to).or_default();
         if requests.len() < REQUESTS_MAX {

@@ -3,7 +3,7 @@
 use super::calls::encode_meta;
 use base::NodeId;
 use meta::{PeerError, PeerFuture, PeerRequest, PeerResponse, PeerTransport};
-use peer::PeerEndpoint;
+use peer::{CallError, PeerEndpoint};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +16,12 @@ pub(crate) struct MetaTransport(pub(crate) Arc<PeerEndpoint>);
 impl PeerTransport for MetaTransport {
     fn exchange(&self, to: NodeId, request: PeerRequest) -> PeerFuture<'_> {
         Box::pin(async move {
-            let lost = |reason: String| PeerError { to, reason };
-            let call = encode_meta(&request.encode().map_err(|error| lost(error.to_string()))?);
-            let answer = self.0.call(to, call, ANSWER_MAX).await.map_err(|error| lost(error.to_string()))?;
-            PeerResponse::decode(&answer).map_err(|error| lost(error.to_string()))
+            let call = request.encode().map_err(|error| PeerError::not_sent(to, error))?;
+            let answer = self.0.call(to, encode_meta(&call), ANSWER_MAX).await.map_err(|error| match error {
+                CallError::Down | CallError::Full | CallError::TooLarge { .. } => PeerError::not_sent(to, error),
+                _ => PeerError::unanswered(to, error),
+            })?;
+            PeerResponse::decode(&answer).map_err(|error| PeerError::unanswered(to, error))
         })
     }
 }
