@@ -1,7 +1,6 @@
 //! Why a store does not open, and why one must stop.
 
 use base::ErrorClass;
-use base::NodeId;
 use std::io;
 use std::path::PathBuf;
 
@@ -28,8 +27,9 @@ pub enum OpenError {
     Io(#[from] IoFailure),
     /// Bytes that were once durable are not what was written.
     #[error(
-        "the metadata file {path} is damaged at byte {offset}: {what}. Nothing was changed. With other voters alive, \
-         remove its directory and let the node join under a new id; a single voter needs its backup of that directory",
+        "the metadata file {path} is damaged at byte {offset}: {what}. Nothing was changed. With a majority of the other \
+         voters alive, wipe its directory, remove the node from the region and let it join again as a new node, under a \
+         new id; a single voter needs its backup of that directory",
         path = path.display()
     )]
     Damaged { path: PathBuf, offset: u64, what: String },
@@ -37,10 +37,8 @@ pub enum OpenError {
     #[error("the metadata directory {path} does not fit this node: {what}. Point the node at its own directory",
         path = path.display())]
     Foreign { path: PathBuf, what: String },
-    #[error("node {node} is not one of the voters {voters:?}: add it to the voters or correct its id")]
-    NotVoter { node: NodeId, voters: Vec<NodeId> },
-    #[error("{voters} voters need a transport between them, and none is configured: run the region with one voter")]
-    NoTransport { voters: usize },
+    #[error("this metadata node shares its region with others and has no transport to them: configure one")]
+    NoTransport,
     #[error("the raft node of the metadata store did not start: {reason}")]
     Raft { reason: String },
 }
@@ -49,7 +47,7 @@ impl OpenError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Io(_) | Self::Damaged { .. } | Self::Foreign { .. } | Self::Raft { .. } => ErrorClass::Fatal,
-            Self::NotVoter { .. } | Self::NoTransport { .. } => ErrorClass::Reject,
+            Self::NoTransport => ErrorClass::Reject,
         }
     }
 }

@@ -1,8 +1,15 @@
 //! What the rest of the process holds of the metadata store.
 
+use crate::answers::answer;
 use crate::applied::SharedApplied;
-use crate::peers::{PeerError, PeerRequest, PeerResponse, answer};
+use crate::compass::Compass;
+use crate::members::{MemberChange, MemberDoor, MemberError};
+use crate::peer_messages::{PeerRequest, PeerResponse};
+use crate::peers::PeerError;
 use crate::raft_types::Raft;
+use crate::read_queue::ReadDoor;
+use crate::standing::{Leadership, Standing};
+use crate::status::{MetaStatus, status};
 use crate::wal::WalCounters;
 use crate::watch::{Watch, WatchClosed};
 use crate::write_queue::{WriteCounters, WriteDoor};
@@ -10,6 +17,7 @@ use base::NodeId;
 use meta_api::{MetaRequest, MetaResponse};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tokio::sync::watch;
 
 /// A cheap clone through which the store is used, from any thread and any runtime.
 #[derive(Clone)]
@@ -22,7 +30,12 @@ pub(crate) struct HandleParts {
     pub(crate) node: NodeId,
     pub(crate) raft: Raft,
     pub(crate) applied: SharedApplied,
-    pub(crate) door: WriteDoor,
+    pub(crate) compass: Compass,
+    pub(crate) writes_door: WriteDoor,
+    pub(crate) reads: ReadDoor,
+    pub(crate) members: MemberDoor,
+    pub(crate) standing: watch::Receiver<Standing>,
+    pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) writes: Arc<WriteCounters>,
     pub(crate) wal: Arc<WalCounters>,
 }
@@ -45,7 +58,11 @@ pub struct MetaMetrics {
 }
 
 impl MetaHandle {
-    /// Answers one request. Writes that wait at the same time share one log record and one fsync; a read costs none.
+    /// Answers one request, at any node of the region. Writes that wait at the same time share one log record and one
+    /// fsync, or one message to the leader; a read costs no fsync, and no message where one node decides alone.
+    ///
+    /// What certainly was not tried waits up to five seconds for a leader. A write that is answered `Unavailable` says
+    /// whether nothing was written or its outcome is unknown; it is never made twice.
     ///
     /// A future that is dropped does not take its write back.
     pub async fn request(&self, request: MetaRequest) -> MetaResponse {
@@ -53,7 +70,7 @@ impl MetaHandle {
             return MetaResponse::Refused { reason };
         }
         if request.is_write() {
-            return self.parts.door.write(request).await;
+            return self.parts.writes_door.write(request).await;
         }
         if let Err(reason) = self.ensure_current().await {
             return MetaResponse::Unavailable { reason };
@@ -71,12 +88,50 @@ impl MetaHandle {
         self.parts.applied.write().watch(prefixes)
     }
 
-    /// Answers another voter.
+    /// Answers another node. Each request of another node is handed over once.
     ///
     /// # Errors
-    /// [`PeerError`] when this node cannot answer; the caller retries.
+    /// [`PeerError`] when this node cannot answer; what became of the request is unknown then.
     pub async fn answer_peer(&self, request: PeerRequest) -> Result<PeerResponse, PeerError> {
-        answer(&self.parts.raft, self.parts.node, request).await
+        answer(&self.parts, request).await
+    }
+
+    /// Adds a node without a vote: the leader begins to send it everything. Nothing to do when it is in the region.
+    ///
+    /// # Errors
+    /// [`MemberError`]; a change that is in doubt may be asked again, here or at any other node.
+    pub async fn add_learner(&self, node: NodeId) -> Result<(), MemberError> {
+        self.parts.members.change(MemberChange::AddLearner(node)).await
+    }
+
+    /// Gives a learner a vote, and waits up to ten seconds until it has caught up. Nothing to do when it has one.
+    ///
+    /// # Errors
+    /// [`MemberError`]; a change that is in doubt may be asked again, here or at any other node.
+    pub async fn promote(&self, node: NodeId) -> Result<(), MemberError> {
+        self.parts.members.change(MemberChange::Promote(node)).await
+    }
+
+    /// Takes a node out of the region, also the leader and also this one. Nothing to do when it is not in it.
+    ///
+    /// # Errors
+    /// [`MemberError`]; a change that is in doubt may be asked again, here or at any other node.
+    pub async fn remove(&self, node: NodeId) -> Result<(), MemberError> {
+        self.parts.members.change(MemberChange::Remove(node)).await
+    }
+
+    pub fn status(&self) -> MetaStatus {
+        status(&self.parts)
+    }
+
+    /// Who leads, as it changes. The sender is gone when the store has stopped.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.parts.leadership.clone()
+    }
+
+    /// What this node is to its region, as it changes. The sender is gone when the store has stopped.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.parts.standing.clone()
     }
 
     pub fn metrics(&self) -> MetaMetrics {
@@ -95,13 +150,12 @@ impl MetaHandle {
         }
     }
 
-    /// Makes sure that the applied state holds every write that has been answered, here or by any other voter.
+    /// Makes sure that the applied state holds every write that has been answered, here or by any other node.
     async fn ensure_current(&self) -> Result<(), String> {
-        if self.parts.applied.read().is_sole_voter(self.parts.node.0) {
+        if self.parts.compass.decides_alone() {
             return Ok(());
         }
-        let ensured = self.parts.raft.ensure_linearizable().await;
-        ensured.map(|_| ()).map_err(|error| format!("this metadata voter cannot prove that it is current: {error}"))
+        self.parts.reads.ensure_current().await
     }
 }
 

@@ -14,7 +14,7 @@ use crate::raft_types::{Entry, LogId, RaftTypes, StorageError, Vote};
 use crate::wal::{FileOptions, FoundRecord, LogFile, LogRecord, Opened, WalCounters, WalRoom, WalWriter};
 use bytes::{Bytes, BytesMut};
 use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
-use openraft::{AnyError, OptionalSend, RaftLogReader, StorageIOError};
+use openraft::{AnyError, EntryPayload, OptionalSend, RaftLogReader, StorageIOError};
 use std::fmt::Debug;
 use std::ops::RangeBounds;
 use std::path::Path;
@@ -177,7 +177,12 @@ impl RaftLogStorage<RaftTypes> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let bodies = self.record(entries.into_iter().map(LogRecord::Entry)).map_err(refused)?;
+        let marked = entries.into_iter().inspect(|entry| {
+            if let EntryPayload::Normal(batch) = &entry.payload {
+                batch.mark_logged();
+            }
+        });
+        let bodies = self.record(marked.map(LogRecord::Entry)).map_err(refused)?;
         self.writer.append(bodies, Box::new(move || callback.log_io_completed(Ok(()))));
         Ok(())
     }

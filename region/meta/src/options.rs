@@ -1,34 +1,32 @@
 //! What a metadata node has to be told.
 
-use crate::error::OpenError;
 use crate::peers::PeerTransport;
 use base::NodeId;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Who this node is and with whom it votes.
+/// What a node does when its directory is empty. A directory that is not goes on with what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Found the metadata of a region, with this node as its only voter. At most one node of a region ever does so: two
+    /// founders make two regions.
+    Found,
+    /// Wait until a voter adds this node. Until then nothing is answered.
+    Join,
+}
+
+/// Who this node is and how it reaches the others.
 #[derive(Clone)]
 pub struct MetaOptions {
+    /// Never given to another node, not even after its directory was lost: a voter that forgot its votes is a new node.
     pub node: NodeId,
-    /// The first voters of the region, this node among them. Only read when the directory is empty.
-    pub voters: BTreeSet<NodeId>,
-    /// The way to the other voters; a sole voter needs none.
+    pub start: Start,
+    /// The way to the other nodes; one that stays alone needs none.
     pub transport: Option<Arc<dyn PeerTransport>>,
 }
 
 impl MetaOptions {
     /// A region whose metadata lives on this node alone.
     pub fn single(node: NodeId) -> Self {
-        Self { node, voters: BTreeSet::from([node]), transport: None }
-    }
-
-    pub(crate) fn check(&self) -> Result<(), OpenError> {
-        if !self.voters.contains(&self.node) {
-            return Err(OpenError::NotVoter { node: self.node, voters: self.voters.iter().copied().collect() });
-        }
-        if self.voters.len() > 1 && self.transport.is_none() {
-            return Err(OpenError::NoTransport { voters: self.voters.len() });
-        }
-        Ok(())
+        Self { node, start: Start::Found, transport: None }
     }
 }

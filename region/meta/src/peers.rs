@@ -1,80 +1,64 @@
-//! The way between voters: what openraft wants sent, behind a trait that some transport fills in.
+//! The way between metadata nodes: what openraft wants sent, behind a trait that some transport fills in.
 //!
-//! **What**  [`PeerTransport`] carries one [`PeerRequest`] to another voter and brings its answer; the other side hands
-//! the request to [`crate::MetaHandle::answer_peer`]. How both are put on a wire is the transport's business.
+//! **What**  [`PeerTransport`] carries one [`PeerRequest`] to another node and brings its answer; the other side hands the
+//! request to [`crate::MetaHandle::answer_peer`]. How both are put on a wire is the transport's business.
 
-use crate::raft_types::{Raft, RaftTypes};
+use crate::peer_messages::{PeerRequest, PeerResponse};
+use crate::raft_types::RaftTypes;
 use base::NodeId;
 use openraft::error::{InstallSnapshotError, RPCError, RaftError, RemoteError, Unreachable};
-use openraft::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
+use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse, VoteRequest,
     VoteResponse,
 };
-use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// What one voter asks of another.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum PeerRequest {
-    Append(AppendEntriesRequest<RaftTypes>),
-    Vote(VoteRequest<u64>),
-    Snapshot(InstallSnapshotRequest<RaftTypes>),
-}
+/// How long openraft leaves a node alone that could not be reached. Less than an election takes, so that a voter that
+/// comes back hears its leader before it stands against it.
+const UNREACHABLE_PAUSE: Duration = Duration::from_millis(100);
 
-/// The answer to the request of the same name.
-#[derive(Debug, Serialize, Deserialize)]
-pub enum PeerResponse {
-    Append(AppendEntriesResponse<u64>),
-    Vote(VoteResponse<u64>),
-    Snapshot(InstallSnapshotResponse<u64>),
-    /// A chunk of a snapshot that does not follow the one before.
-    SnapshotRefused(InstallSnapshotError),
-}
-
-/// No answer came; what became of the request is unknown.
+/// No answer came.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("metadata voter {to} did not answer: {reason}")]
+#[error("metadata node {to} did not answer: {reason}")]
 pub struct PeerError {
     pub to: NodeId,
+    /// Whether the request may have arrived. `false` only when it certainly did not and never will: then a write may be
+    /// sent again.
+    pub sent: bool,
     pub reason: String,
+}
+
+impl PeerError {
+    /// The request never left: there is no connection.
+    pub fn not_sent(to: NodeId, reason: impl Into<String>) -> Self {
+        Self { to, sent: false, reason: reason.into() }
+    }
+
+    /// The request was, or may have been, sent; what became of it is unknown.
+    pub fn unanswered(to: NodeId, reason: impl Into<String>) -> Self {
+        Self { to, sent: true, reason: reason.into() }
+    }
 }
 
 /// A future that a transport returns.
 pub type PeerFuture<'a> = Pin<Box<dyn Future<Output = Result<PeerResponse, PeerError>> + Send + 'a>>;
 
-/// Carries requests between voters.
+/// Carries requests between metadata nodes.
+///
+/// A request is delivered at most once: a transport never sends it again on its own. Requests may overtake each other.
+/// A dropped future means that nobody waits for the answer any more; the request may be dropped or delivered.
 pub trait PeerTransport: Send + Sync + 'static {
     fn exchange(&self, to: NodeId, request: PeerRequest) -> PeerFuture<'_>;
-}
-
-/// Hands a voter's request to this node's raft.
-pub(crate) async fn answer(raft: &Raft, node: NodeId, request: PeerRequest) -> Result<PeerResponse, PeerError> {
-    let refused = |reason: String| PeerError { to: node, reason };
-    match request {
-        PeerRequest::Append(request) => {
-            let response = raft.append_entries(request).await;
-            response.map(PeerResponse::Append).map_err(|error| refused(error.to_string()))
-        }
-        PeerRequest::Vote(request) => {
-            let response = raft.vote(request).await;
-            response.map(PeerResponse::Vote).map_err(|error| refused(error.to_string()))
-        }
-        PeerRequest::Snapshot(request) => match raft.install_snapshot(request).await {
-            Ok(response) => Ok(PeerResponse::Snapshot(response)),
-            // The sender has to hear this one in full: it starts the snapshot again from its first chunk.
-            Err(RaftError::APIError(error)) => Ok(PeerResponse::SnapshotRefused(error)),
-            Err(RaftError::Fatal(error)) => Err(refused(error.to_string())),
-        },
-    }
 }
 
 /// Makes openraft's connections out of the transport; without one nobody is reachable.
 pub(crate) struct PeerNetwork(pub(crate) Option<Arc<dyn PeerTransport>>);
 
-/// openraft's connection to one voter.
+/// openraft's connection to one node.
 pub(crate) struct PeerConnection {
     to: NodeId,
     transport: Option<Arc<dyn PeerTransport>>,
@@ -93,7 +77,7 @@ impl RaftNetworkFactory<RaftTypes> for PeerNetwork {
 impl PeerConnection {
     async fn exchange<E: std::error::Error>(&self, request: PeerRequest) -> Result<PeerResponse, CallError<E>> {
         let Some(transport) = &self.transport else {
-            return Err(self.unreachable("this node has no transport to other voters"));
+            return Err(self.unreachable("this node has no transport to others"));
         };
         let response = transport.exchange(self.to, request).await;
         response.map_err(|error| RPCError::Unreachable(Unreachable::new(&error)))
@@ -104,8 +88,7 @@ impl PeerConnection {
     }
 
     fn unreachable<E: std::error::Error>(&self, reason: &str) -> CallError<E> {
-        let error = PeerError { to: self.to, reason: reason.to_owned() };
-        RPCError::Unreachable(Unreachable::new(&error))
+        RPCError::Unreachable(Unreachable::new(&PeerError::not_sent(self.to, reason)))
     }
 }
 
@@ -115,12 +98,8 @@ impl RaftNetwork<RaftTypes> for PeerConnection {
         request: AppendEntriesRequest<RaftTypes>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, CallError<RaftError<u64>>> {
-        match self.exchange(PeerRequest::Append(request)).await? {
-            PeerResponse::Append(response) => Ok(response),
-            PeerResponse::Vote(_) | PeerResponse::Snapshot(_) | PeerResponse::SnapshotRefused(_) => {
-                Err(self.wrong_answer())
-            }
-        }
+        let response = self.exchange(PeerRequest::Append(request)).await?;
+        if let PeerResponse::Append(response) = response { Ok(response) } else { Err(self.wrong_answer()) }
     }
 
     async fn install_snapshot(
@@ -128,13 +107,11 @@ impl RaftNetwork<RaftTypes> for PeerConnection {
         request: InstallSnapshotRequest<RaftTypes>,
         _option: RPCOption,
     ) -> Result<InstallSnapshotResponse<u64>, CallError<RaftError<u64, InstallSnapshotError>>> {
-        match self.exchange(PeerRequest::Snapshot(request)).await? {
-            PeerResponse::Snapshot(response) => Ok(response),
-            PeerResponse::SnapshotRefused(error) => {
-                Err(RPCError::RemoteError(RemoteError::new(self.to.0, RaftError::APIError(error))))
-            }
-            PeerResponse::Append(_) | PeerResponse::Vote(_) => Err(self.wrong_answer()),
+        let response = self.exchange(PeerRequest::Snapshot(request)).await?;
+        if let PeerResponse::SnapshotRefused(error) = response {
+            return Err(RPCError::RemoteError(RemoteError::new(self.to.0, RaftError::APIError(error))));
         }
+        if let PeerResponse::Snapshot(response) = response { Ok(response) } else { Err(self.wrong_answer()) }
     }
 
     async fn vote(
@@ -142,11 +119,11 @@ impl RaftNetwork<RaftTypes> for PeerConnection {
         request: VoteRequest<u64>,
         _option: RPCOption,
     ) -> Result<VoteResponse<u64>, CallError<RaftError<u64>>> {
-        match self.exchange(PeerRequest::Vote(request)).await? {
-            PeerResponse::Vote(response) => Ok(response),
-            PeerResponse::Append(_) | PeerResponse::Snapshot(_) | PeerResponse::SnapshotRefused(_) => {
-                Err(self.wrong_answer())
-            }
-        }
+        let response = self.exchange(PeerRequest::Vote(request)).await?;
+        if let PeerResponse::Vote(response) = response { Ok(response) } else { Err(self.wrong_answer()) }
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(UNREACHABLE_PAUSE))
     }
 }

@@ -7,7 +7,7 @@
 //! **Invariants**
 //! - I1  the file has its name only once it is whole and durable, so that a start finds the old one or the new one.
 //!
-//! **Not here**  When to take a snapshot (`write_queue`), what the state's bytes mean (`meta-api`).
+//! **Not here**  When to take a snapshot (`compaction`), what the state's bytes mean (`meta-api`).
 
 use crate::error::{IoFailure, OpenError};
 use crate::raft_types::SnapshotMeta;

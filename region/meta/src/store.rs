@@ -3,13 +3,18 @@
 //! **What**  One thread, `meta-raft`, runs a runtime of its own on which everything of openraft lives; `meta-wal` writes
 //! the log. Callers keep their own runtime, and a busy one does not delay raft's timers.
 
+use crate::compaction::Compaction;
+use crate::compass::Compass;
 use crate::directory::open_directory;
 use crate::error::{MetaFatal, OpenError};
 use crate::fatal::FatalSwitch;
 use crate::handle::{HandleParts, MetaHandle};
-use crate::options::MetaOptions;
+use crate::members::MemberDesk;
+use crate::options::{MetaOptions, Start};
 use crate::peers::PeerNetwork;
 use crate::raft_types::Raft;
+use crate::read_queue::ReadQueue;
+use crate::standing::{Leadership, Standing, StandingTask};
 use crate::wal::FileOptions;
 use crate::write_queue::{WriteCounters, WriteQueue, WriteQueueParts};
 use openraft::{RaftMetrics, ServerState, SnapshotPolicy};
@@ -17,14 +22,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 
 /// A leader shows itself this often, in milliseconds; it is also the pace of raft's own clock.
-const HEARTBEAT_MS: u64 = 150;
+const HEARTBEAT_MS: u64 = 100;
 /// Silence after which a voter stands for election, in milliseconds. Openraft adds a lease of the maximum after a leader
-/// was lost, so that a new one leads within two seconds.
-const ELECTION_MS_MIN: u64 = 400;
-const ELECTION_MS_MAX: u64 = 800;
+/// was lost, so that a new one leads within a second and a half.
+const ELECTION_MS_MIN: u64 = 300;
+const ELECTION_MS_MAX: u64 = 600;
 /// One chunk of a snapshot must arrive within this, in milliseconds.
 const SNAPSHOT_CHUNK_MS: u64 = 10_000;
 /// Entries that stay in the log behind a snapshot, so that a voter that was away for a moment need not take all of it.
@@ -41,8 +47,8 @@ pub struct MetaStore {
 }
 
 impl MetaStore {
-    /// Opens the directory, creates it when absent, and returns when the node can answer; with several voters, when it
-    /// has joined them in looking for a leader. `fatal` is called at most once, from a thread of the store, and is
+    /// Opens the directory, creates it when absent, and returns when the node can answer; where it does not decide alone,
+    /// when it has begun to look for the others. `fatal` is called at most once, from a thread of the store, and is
     /// expected to end the process.
     ///
     /// # Errors
@@ -61,7 +67,9 @@ impl MetaStore {
         file_options: FileOptions,
         fatal: impl FnOnce(MetaFatal) + Send + 'static,
     ) -> Result<Self, OpenError> {
-        options.check()?;
+        if options.start == Start::Join && options.transport.is_none() {
+            return Err(OpenError::NoTransport);
+        }
         let (opened, outcome) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
@@ -107,61 +115,101 @@ async fn live(
     opened: oneshot::Sender<Result<MetaHandle, OpenError>>,
     stopped: oneshot::Receiver<()>,
 ) {
-    let (handle, queue) = match start(files, options).await {
+    let (handle, tasks) = match start(files, options).await {
         Ok(started) => started,
         Err(error) => return drop(opened.send(Err(error))),
     };
+    let Tasks { writes, reads, members, standing } = tasks;
     let (raft, applied) = (handle.parts.raft.clone(), handle.parts.applied.clone());
+    // They end with this set, whoever still waits for them.
+    let mut beside = JoinSet::new();
+    beside.spawn(reads.run());
+    beside.spawn(members.run());
+    beside.spawn(standing.run());
     if opened.send(Ok(handle)).is_ok() {
         tokio::select! {
-            () = queue.run() => (),
+            () = writes.run() => (),
             _ = stopped => (),
         }
     }
+    drop(beside);
     // The error would say that raft's task has panicked, which is no reason to stay.
     let _ = raft.shutdown().await;
     applied.write().close_watchers();
 }
 
-async fn start(files: Files, options: MetaOptions) -> Result<(MetaHandle, WriteQueue), OpenError> {
-    let Files { dir, options: file_options, fatal } = files;
-    let (log, machine) = open_directory(&dir, options.node.0, file_options, &fatal)?;
-    let (wal, room, applied) = (log.counters(), log.room(), machine.applied());
-    let network = PeerNetwork(options.transport.clone());
-    let config = Arc::new(raft_config(options.voters.len()));
-    let raft = Raft::new(options.node.0, config, network, log, machine).await.map_err(raft_error)?;
-    take_office(&raft, &options).await?;
-    let writes = Arc::new(WriteCounters::default());
-    let (door, queue) = WriteQueue::new(WriteQueueParts {
-        raft: raft.clone(),
-        room,
-        wal: Arc::clone(&wal),
-        applied: applied.clone(),
-        counters: Arc::clone(&writes),
-        fatal,
-    });
-    let parts = HandleParts { node: options.node, raft, applied, door, writes, wal };
-    Ok((MetaHandle { parts: Arc::new(parts) }, queue))
+/// What runs on the store's thread beside raft.
+struct Tasks {
+    writes: WriteQueue,
+    reads: ReadQueue,
+    members: MemberDesk,
+    standing: StandingTask,
 }
 
-fn raft_config(voters: usize) -> openraft::Config {
+async fn start(files: Files, options: MetaOptions) -> Result<(MetaHandle, Tasks), OpenError> {
+    let Files { dir, options: file_options, fatal } = files;
+    let MetaOptions { node, start, transport } = options;
+    let (log, machine) = open_directory(&dir, node.0, file_options, &fatal)?;
+    let (wal, room, applied) = (log.counters(), log.room(), machine.applied());
+    let config = Arc::new(raft_config(transport.is_some()));
+    let raft = Raft::new(node.0, config, PeerNetwork(transport.clone()), log, machine).await.map_err(raft_error)?;
+    let is_sole = take_office(&raft, node.0, start).await?;
+    if !is_sole {
+        if transport.is_none() {
+            return Err(OpenError::NoTransport);
+        }
+        applied.write().expect_other_voters();
+    }
+    let counters = Arc::new(WriteCounters::default());
+    let (stands, standing) = watch::channel(Standing::Joining);
+    let (leads, leadership) = watch::channel(Leadership::default());
+    let compass = Compass::new(node, &raft, transport.clone(), standing.clone(), applied.clone());
+    let compaction = Arc::new(Compaction::new(raft.clone(), Arc::clone(&wal), applied.clone()));
+    let (writes_door, writes) = WriteQueue::new(WriteQueueParts {
+        raft: raft.clone(),
+        compass: compass.clone(),
+        room,
+        compaction: Arc::clone(&compaction),
+        counters: Arc::clone(&counters),
+        fatal,
+    });
+    let (reads_door, reads) = ReadQueue::new(raft.clone(), compass.clone());
+    let (members_door, members) = MemberDesk::new(raft.clone(), compass.clone(), applied.clone());
+    let mut stands = StandingTask::new(node, raft.clone(), applied.clone(), transport, compaction, (stands, leads));
+    stands.publish();
+    let parts = HandleParts {
+        node,
+        raft,
+        applied,
+        compass,
+        writes_door,
+        reads: reads_door,
+        members: members_door,
+        standing,
+        leadership,
+        writes: counters,
+        wal,
+    };
+    Ok((MetaHandle { parts: Arc::new(parts) }, Tasks { writes, reads, members, standing: stands }))
+}
+
+fn raft_config(has_peers: bool) -> openraft::Config {
     openraft::Config {
         cluster_name: "meridian-meta".to_owned(),
         heartbeat_interval: HEARTBEAT_MS,
         election_timeout_min: ELECTION_MS_MIN,
         election_timeout_max: ELECTION_MS_MAX,
         install_snapshot_timeout: SNAPSHOT_CHUNK_MS,
-        // The write queue asks for snapshots by the bytes of the log; openraft would count entries of any size.
+        // `Compaction` asks for them.
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: if voters == 1 { 0 } else { ENTRIES_KEPT_FOR_PEERS },
+        max_in_snapshot_log_to_keep: if has_peers { ENTRIES_KEPT_FOR_PEERS } else { 0 },
         ..openraft::Config::default()
     }
 }
 
-/// Founds the region's metadata on the first start; a sole voter then waits until it leads itself and has applied its
-/// whole log.
-async fn take_office(raft: &Raft, options: &MetaOptions) -> Result<(), OpenError> {
-    let me = options.node.0;
+/// Founds the region's metadata when that is asked of an empty directory; a sole voter then waits until it leads itself
+/// and has applied its whole log. Tells whether it is one.
+async fn take_office(raft: &Raft, me: u64, start: Start) -> Result<bool, OpenError> {
     let is_sole = if raft.is_initialized().await.map_err(raft_error)? {
         let is_sole = is_sole_voter(&raft.metrics().borrow(), me);
         let was_leader = raft.with_raft_state(|state| state.vote_ref().is_committed()).await.map_err(raft_error)?;
@@ -170,19 +218,20 @@ async fn take_office(raft: &Raft, options: &MetaOptions) -> Result<(), OpenError
             raft.trigger().elect().await.map_err(raft_error)?;
         }
         is_sole
+    } else if start == Start::Found {
+        raft.initialize(BTreeSet::from([me])).await.map_err(raft_error)?;
+        true
     } else {
-        let voters: BTreeSet<u64> = options.voters.iter().map(|voter| voter.0).collect();
-        raft.initialize(voters).await.map_err(raft_error)?;
-        options.voters.len() == 1
+        false
     };
     if !is_sole {
-        return Ok(());
+        return Ok(false);
     }
     let leads = |metrics: &RaftMetrics<u64, openraft::EmptyNode>| {
         metrics.state == ServerState::Leader && metrics.last_applied.map(|last| last.index) == metrics.last_log_index
     };
     let waited = raft.wait(Some(READY_WAIT_MAX)).metrics(leads, "the sole voter leads and has applied its log").await;
-    waited.map(|_| ()).map_err(raft_error)
+    waited.map(|_| true).map_err(raft_error)
 }
 
 fn is_sole_voter(metrics: &RaftMetrics<u64, openraft::EmptyNode>, me: u64) -> bool {

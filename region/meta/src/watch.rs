@@ -4,6 +4,9 @@
 //! - I1  a watcher gets every event of its prefixes, revisions in order, or is closed with a reason and gets no more.
 //! - I2  what waits for a watcher is bounded by [`QUEUE_MAX`] deliveries and [`QUEUE_BYTES_MAX`] bytes.
 //!
+//! A snapshot of another node that replaces the state reaches a watcher as one delivery of what differs (`applied`): the
+//! last put of each changed key, and deletions at the snapshot's revision.
+//!
 //! **Tests**  `watch/tests.rs`, and `tests/store.rs` through the whole store.
 
 use meta_api::{MetaEvent, Versioned};
@@ -32,8 +35,6 @@ pub struct Watch {
 pub enum WatchClosed {
     #[error("the watcher fell behind: its queue is full, so it is closed rather than given gaps")]
     FellBehind,
-    #[error("the state was replaced by a snapshot of another voter")]
-    StateReplaced,
     #[error("there are {WATCHERS_MAX} watchers already, more are refused")]
     TooMany,
     #[error("the metadata store stopped, or cannot prove that it is current")]

@@ -1,28 +1,35 @@
 //! Where concurrent writes become one raft entry.
 //!
 //! **What**  While one entry is on its way to the disk, the writes that arrive wait here; then all of them travel as the
-//! next entry. So the disk sets the pace, and a lone write waits for nobody.
+//! next entry, or, when another node leads, as one message to it. So the disk sets the pace, and a lone write waits for
+//! nobody.
 //!
 //! **Invariants**
 //! - I1  writes are proposed in the order in which they were queued; each gets its own answer.
 //! - I2  what waits is bounded by [`WAITING_MAX`] writes and [`WAITING_KIB_MAX`] KiB; more wait at the door.
 //! - I3  nothing is proposed that the log has no room for: a full disk refuses, it does not stop the process.
+//! - I4  a write is tried again only while it certainly is in no log: no write is ever proposed twice.
+//! - I5  a write that came from another node is never sent on: only its sender knows whether it may try again.
 //!
-//! **Not here**  Applying (`applied`), making durable (`wal`).
+//! **Not here**  Applying (`applied`), making durable (`wal`), snapshots (`compaction`), finding the leader (`compass`).
 //!
-//! **Tests**  `write_queue/tests.rs` for the full disk, `tests/store.rs` for order and sharing.
+//! **Tests**  `write_queue/tests.rs` for the full disk, `tests/store.rs` for order and sharing, `tests/forwarding.rs` for I4.
 
-use crate::applied::SharedApplied;
+use crate::compaction::Compaction;
+use crate::compass::{Compass, LEADER_WAIT_MAX, LeaderAt};
 use crate::error::MetaFatal;
 use crate::fatal::FatalSwitch;
+use crate::peer_messages::{PeerRequest, PeerResponse, WriteOutcome};
 use crate::raft_types::{Raft, WriteBatch};
-use crate::wal::{WalCounters, WalRoom};
+use crate::wal::WalRoom;
+use base::NodeId;
 use meta_api::{MetaRequest, MetaResponse};
 use openraft::error::{ClientWriteError, RaftError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 
 /// Writes that wait for their turn.
 const WAITING_MAX: usize = 4096;
@@ -34,10 +41,8 @@ const BATCH_WRITES_MAX: usize = 1024;
 const BATCH_BYTES_MAX: u64 = 4 << 20;
 /// Bytes that an entry takes in the log beside its requests.
 const ENTRY_OVERHEAD: u64 = 256;
-/// How long a write waits for a quorum. One voter never waits; several may have lost each other.
-const QUORUM_WAIT_MAX: Duration = Duration::from_secs(10);
-/// A snapshot is due when the log has grown by this, and by as much as the state itself takes.
-const SNAPSHOT_LOG_BYTES: u64 = 16 << 20;
+/// How long a proposed write waits for a quorum. One voter never waits; several may have lost each other.
+const QUORUM_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The door for writers.
 #[derive(Clone, Debug)]
@@ -50,8 +55,22 @@ pub(crate) struct WriteDoor {
 struct WaitingWrite {
     request: MetaRequest,
     bytes: u64,
-    answer: oneshot::Sender<MetaResponse>,
+    writer: Writer,
     _space: OwnedSemaphorePermit,
+}
+
+/// Who waits for the outcome of a write.
+#[derive(Debug)]
+struct Writer {
+    outcome: oneshot::Sender<WriteOutcome>,
+    is_peer: bool,
+    since: Instant,
+}
+
+/// Writes on their way, and who waits for each.
+struct Batch {
+    requests: Vec<MetaRequest>,
+    writers: Vec<Writer>,
 }
 
 /// What the queue has done.
@@ -64,22 +83,15 @@ pub(crate) struct WriteCounters {
 /// Takes writes off the queue, one entry at a time.
 pub(crate) struct WriteQueue {
     queue: mpsc::Receiver<WaitingWrite>,
-    raft: Raft,
-    room: WalRoom,
-    wal: Arc<WalCounters>,
-    applied: SharedApplied,
-    counters: Arc<WriteCounters>,
-    fatal: FatalSwitch,
-    /// Where the log ended when the last snapshot was asked for.
-    snapshot_asked_at: u64,
+    parts: WriteQueueParts,
 }
 
 /// What the queue works with.
 pub(crate) struct WriteQueueParts {
     pub(crate) raft: Raft,
+    pub(crate) compass: Compass,
     pub(crate) room: WalRoom,
-    pub(crate) wal: Arc<WalCounters>,
-    pub(crate) applied: SharedApplied,
+    pub(crate) compaction: Arc<Compaction>,
     pub(crate) counters: Arc<WriteCounters>,
     pub(crate) fatal: FatalSwitch,
 }
@@ -87,14 +99,42 @@ pub(crate) struct WriteQueueParts {
 impl WriteDoor {
     /// Queues a write and waits for its answer.
     pub(crate) async fn write(&self, request: MetaRequest) -> MetaResponse {
+        let Some(outcome) = self.queue(request, false).await else {
+            return unavailable("nothing was written: the metadata store has stopped");
+        };
+        match outcome.await {
+            Ok(WriteOutcome::Answered(answer)) => answer,
+            Ok(WriteOutcome::NotProposed) => unavailable("nothing was written: no leader took it"),
+            Err(_) => stopped(),
+        }
+    }
+
+    /// Queues the writes of another node, if this one leads, and waits for all outcomes.
+    pub(crate) async fn write_for_peer(&self, requests: Vec<MetaRequest>) -> Vec<WriteOutcome> {
+        let mut queued = Vec::with_capacity(requests.len());
+        for request in requests {
+            queued.push(self.queue(request, true).await);
+        }
+        let mut outcomes = Vec::with_capacity(queued.len());
+        for outcome in queued {
+            outcomes.push(match outcome {
+                // The store stopped before the write was taken off the queue, or while it was proposed.
+                Some(outcome) => outcome.await.unwrap_or_else(|_| WriteOutcome::Answered(stopped())),
+                None => WriteOutcome::NotProposed,
+            });
+        }
+        outcomes
+    }
+
+    /// `None` when the store has stopped.
+    async fn queue(&self, request: MetaRequest, is_peer: bool) -> Option<oneshot::Receiver<WriteOutcome>> {
         let bytes = u64::try_from(request.encoded_len()).unwrap_or(u64::MAX);
         let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX).clamp(1, WAITING_KIB_MAX);
-        let Ok(space) = Arc::clone(&self.space).acquire_many_owned(kib).await else { return stopped() };
-        let (answer, answered) = oneshot::channel();
-        if self.queue.send(WaitingWrite { request, bytes, answer, _space: space }).await.is_err() {
-            return stopped();
-        }
-        answered.await.unwrap_or_else(|_| stopped())
+        let space = Arc::clone(&self.space).acquire_many_owned(kib).await.ok()?;
+        let (outcome, received) = oneshot::channel();
+        let writer = Writer { outcome, is_peer, since: Instant::now() };
+        self.queue.send(WaitingWrite { request, bytes, writer, _space: space }).await.ok()?;
+        Some(received)
     }
 }
 
@@ -102,28 +142,28 @@ impl WriteQueue {
     pub(crate) fn new(parts: WriteQueueParts) -> (WriteDoor, Self) {
         let (sender, queue) = mpsc::channel(WAITING_MAX);
         let space = Arc::new(Semaphore::new(usize::try_from(WAITING_KIB_MAX).unwrap_or(usize::MAX)));
-        let WriteQueueParts { raft, room, wal, applied, counters, fatal } = parts;
         let door = WriteDoor { queue: sender, space };
-        (door, Self { queue, raft, room, wal, applied, counters, fatal, snapshot_asked_at: 0 })
+        (door, Self { queue, parts })
     }
 
     /// Serves until every door is gone or raft has stopped.
     pub(crate) async fn run(mut self) {
         while let Some(first) = self.queue.recv().await {
             let batch = self.take_batch(first);
-            if let Err(stopped) = self.propose(batch).await {
-                self.fatal.trip(stopped);
+            if let Err(stopped) = self.serve(batch).await {
+                self.parts.fatal.trip(stopped);
                 return;
             }
-            self.ask_for_snapshot_when_due().await;
+            self.parts.compaction.ask_when_due().await;
         }
     }
 
     /// The first write and what waits behind it, in order (I1).
-    fn take_batch(&mut self, first: WaitingWrite) -> Vec<WaitingWrite> {
+    fn take_batch(&mut self, first: WaitingWrite) -> Batch {
         let mut bytes = first.bytes;
-        let mut batch = vec![first];
-        while batch.len() < BATCH_WRITES_MAX && bytes < BATCH_BYTES_MAX {
+        let mut batch = Batch { requests: Vec::new(), writers: Vec::new() };
+        batch.push(first);
+        while batch.requests.len() < BATCH_WRITES_MAX && bytes < BATCH_BYTES_MAX {
             let Ok(next) = self.queue.try_recv() else { break };
             bytes += next.bytes;
             batch.push(next);
@@ -131,77 +171,152 @@ impl WriteQueue {
         batch
     }
 
-    /// Makes one entry of the batch and answers everybody in it.
-    async fn propose(&self, batch: Vec<WaitingWrite>) -> Result<(), MetaFatal> {
-        let bytes: u64 = batch.iter().map(|write| write.bytes + 4).sum();
-        let (requests, waiting): (Vec<_>, Vec<_>) = batch.into_iter().map(WaitingWrite::split).unzip();
-        if !self.room.ensure(bytes + ENTRY_OVERHEAD).await {
-            answer_all(waiting, "the disk is full: nothing was written, free some space");
-            return Ok(());
+    /// Brings the batch to the leader, wherever it is, and answers everybody in it.
+    async fn serve(&self, mut batch: Batch) -> Result<(), MetaFatal> {
+        loop {
+            batch = match self.parts.compass.leader() {
+                LeaderAt::Here => self.propose(batch).await?,
+                LeaderAt::Peer(leader) => self.forward(leader, batch.own()).await,
+                LeaderAt::Nowhere => batch,
+            };
+            batch = batch.patient(self.parts.compass.refusal());
+            if batch.writers.is_empty() {
+                return Ok(());
+            }
+            self.parts.compass.wait_for_news().await;
         }
-        self.counters.batches.fetch_add(1, Ordering::Relaxed);
-        self.counters.writes.fetch_add(u64::try_from(waiting.len()).unwrap_or(0), Ordering::Relaxed);
-        let proposed = self.raft.client_write(WriteBatch(Arc::new(requests)));
+    }
+
+    /// Makes one entry of the batch; what comes back was certainly not proposed (I4).
+    async fn propose(&self, batch: Batch) -> Result<Batch, MetaFatal> {
+        let Batch { requests, writers } = batch;
+        let bytes: u64 = requests.iter().map(|request| len_u64(request.encoded_len()) + 4).sum();
+        if !self.parts.room.ensure(bytes + ENTRY_OVERHEAD).await {
+            answer_all(writers, "the disk is full: nothing was written, free some space");
+            return Ok(Batch::nothing());
+        }
+        self.parts.counters.batches.fetch_add(1, Ordering::Relaxed);
+        self.parts.counters.writes.fetch_add(len_u64(writers.len()), Ordering::Relaxed);
+        let entry = WriteBatch::new(requests);
+        let proposed = self.parts.raft.client_write(entry.clone());
         match tokio::time::timeout(QUORUM_WAIT_MAX, proposed).await {
             Ok(Ok(response)) => {
-                assert!(response.data.0.len() == waiting.len(), "WriteQueue I1: each write gets its own answer");
-                // Whoever does not listen any more does not want to know.
-                waiting.into_iter().zip(response.data.0).for_each(|(waiting, answer)| drop(waiting.send(answer)));
-                Ok(())
+                answer_each(writers, response.data.0.into_iter().map(WriteOutcome::Answered));
+                Ok(Batch::nothing())
             }
-            Ok(Err(RaftError::APIError(error))) => {
-                answer_all(waiting, &not_leader(&error));
-                Ok(())
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) if !entry.is_logged() => {
+                Ok(Batch { requests: entry.into_requests(), writers })
+            }
+            Ok(Err(RaftError::APIError(_))) => {
+                answer_all(writers, "the outcome is unknown: this node lost its leadership while it wrote");
+                Ok(Batch::nothing())
             }
             Ok(Err(RaftError::Fatal(error))) => Err(MetaFatal::Raft { reason: error.to_string() }),
             Err(_elapsed) => {
-                answer_all(waiting, "no quorum of the metadata voters answered in time");
-                Ok(())
+                answer_all(writers, "the outcome is unknown: no quorum of the metadata voters answered in time");
+                Ok(Batch::nothing())
             }
         }
     }
 
-    /// Bounds the log, and with it the time that a start takes, in proportion to the state.
-    async fn ask_for_snapshot_when_due(&mut self) {
-        let used = self.wal.used_bytes.load(Ordering::Relaxed);
-        if used < self.snapshot_asked_at {
-            self.snapshot_asked_at = 0; // The log was rewritten.
+    /// Sends the batch to the leader, once; what comes back was certainly not proposed (I4).
+    async fn forward(&self, leader: NodeId, batch: Batch) -> Batch {
+        let Batch { requests, writers } = batch;
+        if writers.is_empty() {
+            return Batch::nothing();
         }
-        let due = SNAPSHOT_LOG_BYTES.max(self.applied.read().state.bytes());
-        if used - self.snapshot_asked_at < due {
-            return;
+        let sent = WriteBatch::new(requests);
+        match self.parts.compass.ask(leader, PeerRequest::Write(sent.clone())).await {
+            Ok(PeerResponse::Write(outcomes)) if outcomes.len() == writers.len() => {
+                let outcomes = outcomes.into_iter().zip(sent.into_requests()).zip(writers);
+                let mut rest = Batch::nothing();
+                for ((outcome, request), writer) in outcomes {
+                    match outcome {
+                        WriteOutcome::Answered(_) => drop(writer.outcome.send(outcome)),
+                        WriteOutcome::NotProposed => rest.put(request, writer),
+                    }
+                }
+                rest
+            }
+            Err(error) if !error.sent => Batch { requests: sent.into_requests(), writers },
+            Ok(_) => {
+                answer_all(writers, &format!("the outcome is unknown: node {leader} answered something else"));
+                Batch::nothing()
+            }
+            Err(error) => {
+                answer_all(writers, &format!("the outcome is unknown: {error}"));
+                Batch::nothing()
+            }
         }
-        self.snapshot_asked_at = used;
-        // An error means that raft has stopped; the next write meets it.
-        let _ = self.raft.trigger().snapshot().await;
     }
 }
 
-impl WaitingWrite {
+impl Batch {
+    fn nothing() -> Self {
+        Self { requests: Vec::new(), writers: Vec::new() }
+    }
+
     /// The space at the door is given back here: from now on the batch's own bound holds.
-    fn split(self) -> (MetaRequest, oneshot::Sender<MetaResponse>) {
-        (self.request, self.answer)
+    fn push(&mut self, write: WaitingWrite) {
+        self.put(write.request, write.writer);
+    }
+
+    fn put(&mut self, request: MetaRequest, writer: Writer) {
+        self.requests.push(request);
+        self.writers.push(writer);
+    }
+
+    /// Without the writes of other nodes, which are told so (I5).
+    fn own(self) -> Self {
+        self.without(|writer| if writer.is_peer { Some(WriteOutcome::NotProposed) } else { None })
+    }
+
+    /// Without those who need not wait for a leader any longer, which are told why.
+    fn patient(self, refusal: Option<String>) -> Self {
+        self.without(|writer| match &refusal {
+            _ if writer.is_peer => Some(WriteOutcome::NotProposed),
+            Some(reason) => Some(WriteOutcome::Answered(unavailable(&format!("nothing was written: {reason}")))),
+            None if writer.since.elapsed() < LEADER_WAIT_MAX => None,
+            None => {
+                Some(WriteOutcome::Answered(unavailable("nothing was written: the metadata voters have no leader")))
+            }
+        })
+    }
+
+    fn without(self, outcome: impl Fn(&Writer) -> Option<WriteOutcome>) -> Self {
+        let mut rest = Self::nothing();
+        for (request, writer) in self.requests.into_iter().zip(self.writers) {
+            match outcome(&writer) {
+                // Whoever does not listen any more does not want to know.
+                Some(outcome) => drop(writer.outcome.send(outcome)),
+                None => rest.put(request, writer),
+            }
+        }
+        rest
     }
 }
 
-fn answer_all(waiting: Vec<oneshot::Sender<MetaResponse>>, reason: &str) {
-    for answer in waiting {
-        let _ = answer.send(MetaResponse::Unavailable { reason: reason.to_owned() });
+fn answer_each(writers: Vec<Writer>, outcomes: impl ExactSizeIterator<Item = WriteOutcome>) {
+    assert!(outcomes.len() == writers.len(), "WriteQueue I1: each write gets its own answer");
+    writers.into_iter().zip(outcomes).for_each(|(writer, outcome)| drop(writer.outcome.send(outcome)));
+}
+
+fn answer_all(writers: Vec<Writer>, reason: &str) {
+    for writer in writers {
+        let _ = writer.outcome.send(WriteOutcome::Answered(unavailable(reason)));
     }
 }
 
-fn not_leader(error: &ClientWriteError<u64, openraft::EmptyNode>) -> String {
-    match error {
-        ClientWriteError::ForwardToLeader(forward) => match forward.leader_id {
-            Some(leader) => format!("nothing was written here: metadata voter {leader} leads"),
-            None => "nothing was written: the metadata voters have no leader at the moment".to_owned(),
-        },
-        ClientWriteError::ChangeMembershipError(error) => error.to_string(),
-    }
+fn unavailable(reason: &str) -> MetaResponse {
+    MetaResponse::Unavailable { reason: reason.to_owned() }
 }
 
 fn stopped() -> MetaResponse {
-    MetaResponse::Unavailable { reason: "the metadata store has stopped".to_owned() }
+    unavailable("the outcome is unknown: the metadata store has stopped")
+}
+
+fn len_u64(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use base::NodeId;
 use bytes::Bytes;
-use meta::{MetaHandle, MetaOptions, MetaStore, OpenError, WatchClosed};
+use meta::{MetaHandle, MetaOptions, MetaStore, OpenError, Standing, Start, WatchClosed};
 use meta_api::{Compare, MetaEvent, MetaRequest, MetaResponse, MetaState, Write};
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
@@ -46,6 +46,19 @@ async fn writes_are_answered_read_back_and_survive_a_restart() {
     let handle = store.handle();
     assert_eq!(value(&handle, "/a").await, Some(("1".into(), 1)));
     assert_eq!(handle.request(reserve).await, MetaResponse::Reserved { first: 7 });
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_sole_voter_leads_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let handle = store.handle();
+    let status = handle.status();
+    assert_eq!((status.leader, status.voters), (Some(NodeId(1)), vec![NodeId(1)]));
+    assert!(status.is_leader && status.learners.is_empty() && status.last_applied == status.last_log);
+    assert_eq!(*handle.standing().borrow(), Standing::Voter);
+    assert_eq!(handle.leadership().borrow().leader, Some(NodeId(1)));
     store.close().await;
 }
 
@@ -219,17 +232,15 @@ async fn a_damaged_log_refuses_to_start_and_says_where() {
     let refused = MetaStore::open(dir.path(), MetaOptions::single(NodeId(1)), |_| ()).await;
     let error = refused.expect_err("refused").to_string();
     assert!(error.contains(log.to_str().unwrap()) && error.contains("at byte"), "{error}");
+    assert!(error.contains("wipe") && error.contains("join again as a new node"), "{error}");
 }
 
 #[tokio::test]
 async fn contradictory_options_are_refused_before_anything_is_written() {
     let dir = tempfile::tempdir().unwrap();
-    let stranger = MetaOptions { voters: [NodeId(2)].into(), ..MetaOptions::single(NodeId(1)) };
-    let refused = MetaStore::open(dir.path(), stranger, |_| ()).await;
-    assert!(matches!(refused, Err(OpenError::NotVoter { .. })));
-    let alone = MetaOptions { voters: [NodeId(1), NodeId(2)].into(), ..MetaOptions::single(NodeId(1)) };
+    let alone = MetaOptions { start: Start::Join, ..MetaOptions::single(NodeId(1)) };
     let refused = MetaStore::open(dir.path(), alone, |_| ()).await;
-    assert!(matches!(refused, Err(OpenError::NoTransport { voters: 2 })));
+    assert!(matches!(refused, Err(OpenError::NoTransport)));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 

@@ -1,114 +1,91 @@
-//! Three voters in one process, joined by a transport that can be cut: the store is general by construction.
+//! A founder and two joiners in one process: everybody answers everything, and any one may be lost.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use base::NodeId;
-use bytes::Bytes;
-use meta::{MetaHandle, MetaOptions, MetaStore, PeerError, PeerFuture, PeerRequest, PeerTransport};
-use meta_api::{MetaRequest, MetaResponse, Write};
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
-use tempfile::TempDir;
-use tokio::sync::Notify;
+mod cluster;
 
-/// The voters that are reachable.
-#[derive(Default)]
-struct Switchboard {
-    voters: Mutex<BTreeMap<NodeId, MetaHandle>>,
-    /// Rung whenever a leader shows itself.
-    leader_spoke: Notify,
-}
+use cluster::{Cluster, must_put, put, value};
+use meta::Start;
+use meta_api::{MetaRequest, MetaResponse};
+use tokio::task::JoinSet;
 
-impl PeerTransport for Switchboard {
-    fn exchange(&self, to: NodeId, request: PeerRequest) -> PeerFuture<'_> {
-        if matches!(request, PeerRequest::Append(_)) {
-            self.leader_spoke.notify_waiters();
-        }
-        let voter = self.voters.lock().unwrap().get(&to).cloned();
-        Box::pin(async move {
-            match voter {
-                Some(voter) => voter.answer_peer(request).await,
-                None => Err(PeerError { to, reason: "switched off".to_owned() }),
-            }
-        })
-    }
-}
-
-struct Cluster {
-    _dir: TempDir,
-    board: Arc<Switchboard>,
-    stores: BTreeMap<NodeId, MetaStore>,
-    dirs: BTreeMap<NodeId, std::path::PathBuf>,
-}
-
-impl Cluster {
-    async fn open() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let dirs = (1..=3).map(|id| (NodeId(id), dir.path().join(id.to_string()))).collect();
-        let mut cluster = Self { _dir: dir, board: Arc::default(), stores: BTreeMap::new(), dirs };
-        for id in 1..=3 {
-            cluster.start(NodeId(id)).await;
-        }
-        cluster
-    }
-
-    async fn start(&mut self, id: NodeId) {
-        let store = open(&self.dirs[&id], id, Arc::clone(&self.board)).await;
-        self.board.voters.lock().unwrap().insert(id, store.handle());
-        self.stores.insert(id, store);
-    }
-
-    async fn stop(&mut self, id: NodeId) {
-        self.board.voters.lock().unwrap().remove(&id);
-        self.stores.remove(&id).unwrap().close().await;
-    }
-
-    /// Asks everybody until a leader answers; tells who it was.
-    async fn request(&self, request: &MetaRequest) -> (NodeId, MetaResponse) {
-        loop {
-            let spoke = self.board.leader_spoke.notified();
-            for (id, store) in &self.stores {
-                match store.handle().request(request.clone()).await {
-                    MetaResponse::Unavailable { .. } => (),
-                    answer => return (*id, answer),
-                }
-            }
-            spoke.await;
+#[tokio::test]
+async fn every_node_answers_writes_and_reads_what_any_other_has_written() {
+    let cluster = Cluster::of_three().await;
+    for writer in 1..=3 {
+        let text = writer.to_string();
+        must_put(&cluster.node(writer), "/key", &text).await;
+        for reader in 1..=3 {
+            assert_eq!(value(&cluster.node(reader), "/key").await, Some(text.clone()), "{writer} to {reader}");
         }
     }
-}
-
-async fn open(dir: &Path, node: NodeId, board: Arc<Switchboard>) -> MetaStore {
-    let options = MetaOptions { node, voters: (1..=3).map(NodeId).collect(), transport: Some(board) };
-    MetaStore::open(dir, options, |cause| panic!("unexpected: {cause}")).await.unwrap()
-}
-
-fn put(key: &str) -> MetaRequest {
-    let write = Write::Put { key: key.to_owned(), value: Bytes::from_static(b"v") };
-    MetaRequest::Txn { compare: vec![], writes: vec![write] }
-}
-
-async fn stands(cluster: &Cluster, key: &str) -> bool {
-    let (_, answer) = cluster.request(&MetaRequest::Get { key: key.to_owned() }).await;
-    matches!(answer, MetaResponse::Value(Some(_)))
 }
 
 #[tokio::test]
 async fn three_voters_lose_any_one_and_keep_every_answered_write() {
-    let mut cluster = Cluster::open().await;
-    let (first_leader, answer) = cluster.request(&put("/1")).await;
-    assert!(matches!(answer, MetaResponse::Committed { revision: 1 }));
-    cluster.stop(first_leader).await;
-    let (second_leader, answer) = cluster.request(&put("/2")).await;
-    assert!(second_leader != first_leader && matches!(answer, MetaResponse::Committed { .. }));
-    assert!(stands(&cluster, "/1").await);
+    let mut cluster = Cluster::of_three().await;
+    must_put(&cluster.node(2), "/1", "v").await;
+    let first = cluster.leader(2, None).await;
+    let other = if first.0 == 3 { 2 } else { 3 };
+    cluster.stop(first).await;
+    must_put(&cluster.node(other), "/2", "v").await;
+    let second = cluster.leader(other, Some(first)).await;
     // The first leader comes back from its disk, and now its vote is needed.
-    cluster.start(first_leader).await;
-    cluster.stop(second_leader).await;
-    let (_, answer) = cluster.request(&put("/3")).await;
-    assert!(matches!(answer, MetaResponse::Committed { .. }));
+    cluster.start(first.0, Start::Join).await;
+    cluster.stop(second).await;
+    must_put(&cluster.node(first.0), "/3", "v").await;
     for key in ["/1", "/2", "/3"] {
-        assert!(stands(&cluster, key).await, "{key}");
+        assert_eq!(value(&cluster.node(first.0), key).await.as_deref(), Some("v"), "{key}");
     }
+}
+
+#[tokio::test]
+async fn a_write_that_meets_an_election_waits_for_its_end() {
+    let mut cluster = Cluster::of_three().await;
+    let leader = cluster.leader(1, None).await;
+    cluster.stop(leader).await;
+    let follower = cluster.node(if leader.0 == 1 { 2 } else { 1 });
+    // No connection to the old leader: it was certainly not proposed there.
+    let answer = follower.request(put("/key", "v")).await;
+    assert!(matches!(answer, MetaResponse::Committed { .. }), "{answer:?}");
+}
+
+#[tokio::test]
+async fn without_a_quorum_requests_end_as_unavailable_and_say_what_they_know() {
+    let mut cluster = Cluster::of_three().await;
+    let leader = cluster.leader(1, None).await;
+    let followers = cluster.followers().await;
+    cluster.stop(leader).await;
+    cluster.stop(base::NodeId(followers[0])).await;
+    let last = cluster.node(followers[1]);
+    let (write, read) = (last.request(put("/key", "v")), last.request(MetaRequest::Get { key: "/key".to_owned() }));
+    let (write, read) = tokio::join!(write, read);
+    let MetaResponse::Unavailable { reason } = write else { panic!("{write:?}") };
+    assert!(reason.contains("nothing was written"), "{reason}");
+    assert!(matches!(read, MetaResponse::Unavailable { .. }), "{read:?}");
+}
+
+#[tokio::test]
+async fn writes_at_a_follower_travel_together() {
+    let cluster = Cluster::of_three().await;
+    let leader = cluster.leader(1, None).await;
+    let follower = cluster.node(cluster.followers().await[0]);
+    let before = cluster.node(leader.0).metrics().batches_total;
+    let mut writers = JoinSet::new();
+    for index in 0..200 {
+        let follower = follower.clone();
+        writers.spawn(async move { must_put(&follower, &format!("/k/{index}"), "v").await });
+    }
+    writers.join_all().await;
+    let batches = cluster.node(leader.0).metrics().batches_total - before;
+    assert!(batches < 100, "200 writes in {batches} entries");
+}
+
+#[tokio::test]
+async fn a_watch_at_a_follower_sees_what_another_node_writes() {
+    let cluster = Cluster::of_three().await;
+    let [writer, watcher] = cluster.followers().await;
+    let mut watch = cluster.node(watcher).watch(&["/w/"]).await.unwrap();
+    must_put(&cluster.node(writer), "/w/1", "v").await;
+    assert_eq!(watch.events.next().await.unwrap()[0].key, "/w/1");
 }

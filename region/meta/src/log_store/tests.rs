@@ -7,8 +7,8 @@ use super::*;
 use crate::directory::{LOG_FILE, open_directory};
 use crate::raft_types::WriteBatch;
 use crate::state_machine::StateMachine;
+use openraft::CommittedLeaderId;
 use openraft::storage::RaftLogStorageExt as _;
-use openraft::{CommittedLeaderId, EntryPayload};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -31,7 +31,7 @@ pub(super) fn log_id(term: u64, index: u64) -> LogId {
 pub(super) fn entry(term: u64, index: u64, bytes: usize) -> Entry {
     let value = Bytes::from(vec![b'v'; bytes]);
     let writes = vec![meta_api::Write::Put { key: format!("/k/{index}"), value }];
-    let batch = WriteBatch(Arc::new(vec![meta_api::MetaRequest::Txn { compare: vec![], writes }]));
+    let batch = WriteBatch::new(vec![meta_api::MetaRequest::Txn { compare: vec![], writes }]);
     Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(batch) }
 }
 

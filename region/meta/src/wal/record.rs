@@ -4,7 +4,6 @@ use crate::raft_types::{Entry, LogId, RaftTypes, Vote, WriteBatch};
 use bytes::{Buf, BufMut, BytesMut};
 use meta_api::MetaRequest;
 use openraft::{CommittedLeaderId, EntryPayload};
-use std::sync::Arc;
 
 const VOTE: u8 = 1;
 const COMMITTED: u8 = 2;
@@ -100,8 +99,8 @@ fn encode_entry(entry: &Entry, out: &mut BytesMut) {
 }
 
 fn encode_batch(batch: &WriteBatch, out: &mut BytesMut) {
-    put_len(out, batch.0.len());
-    for request in batch.0.iter() {
+    put_len(out, batch.requests().len());
+    for request in batch.requests() {
         let len_at = out.len();
         out.put_u32_le(0);
         request.encode(out);
@@ -149,7 +148,7 @@ fn decode_batch(mut bytes: &[u8]) -> Result<WriteBatch, String> {
         let request = MetaRequest::decode(take_slice(&mut bytes)?);
         requests.push(request.map_err(|error| error.to_string())?);
     }
-    if bytes.is_empty() { Ok(WriteBatch(Arc::new(requests))) } else { Err("bytes behind a batch".to_owned()) }
+    if bytes.is_empty() { Ok(WriteBatch::new(requests)) } else { Err("bytes behind a batch".to_owned()) }
 }
 
 fn put_log_id(out: &mut BytesMut, log_id: &LogId) {

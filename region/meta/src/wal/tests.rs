@@ -12,7 +12,6 @@ use openraft::{CommittedLeaderId, EntryPayload, Membership};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use tempfile::TempDir;
 
 const SMALL: FileOptions = FileOptions { ahead_bytes: 512, rewrite_bytes_min: 4096, file_bytes_max: 1 << 20 };
@@ -45,7 +44,7 @@ fn all_records() -> Vec<LogRecord> {
         LogRecord::Purged(log_id(2, 4)),
         LogRecord::Truncate(log_id(2, 8)),
         entry(9, EntryPayload::Blank),
-        entry(10, EntryPayload::Normal(WriteBatch(Arc::new(batch)))),
+        entry(10, EntryPayload::Normal(WriteBatch::new(batch))),
         entry(11, EntryPayload::Membership(Membership::new(vec![BTreeSet::from([1, 2])], None))),
     ]
 }

@@ -54,16 +54,6 @@ async fn the_bytes_that_wait_for_a_watcher_are_bounded_and_come_free_by_reading(
     assert_eq!(quick.next().await.unwrap()[0].revision, 4);
 }
 
-#[tokio::test]
-async fn a_replaced_state_closes_everybody_with_that_reason() {
-    let mut watchers = Watchers::default();
-    let mut receiver = watchers.add(&[""]).unwrap();
-    watchers.deliver(&[event(1, "k", 1)]);
-    watchers.close_all(WatchClosed::StateReplaced);
-    assert_eq!(receiver.next().await.unwrap().len(), 1);
-    assert_eq!(receiver.next().await, Err(WatchClosed::StateReplaced));
-}
-
 #[test]
 fn watchers_are_limited_and_a_dropped_one_makes_place() {
     let mut watchers = Watchers::default();

@@ -1,0 +1,173 @@
+//! Where concurrent reads share one proof that the applied state is current.
+//!
+//! **What**  The leader proves with one heartbeat to a quorum that it still leads, and its log says how far a read must
+//! see. Another node asks the leader for that, waits until it has applied as much, and reads from its own state. Reads
+//! that arrive while a proof is under way share the next one.
+//!
+//! **Invariants**
+//! - I1  a proof that answers a read began after the read was asked.
+//!
+//! **Not here**  A node that decides alone needs no proof (`applied`) and does not come here.
+//!
+//! **Tests**  `tests/voters.rs`.
+
+use crate::compass::{Compass, LEADER_WAIT_MAX, LeaderAt};
+use crate::peer_messages::{PeerRequest, PeerResponse};
+use crate::raft_types::{LogId, Raft};
+use openraft::error::RaftError;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// Reads that wait for their proof; more wait at the door.
+const WAITING_MAX: usize = 4096;
+/// How long a read waits until this node has applied what it must see.
+const APPLY_WAIT_MAX: Duration = LEADER_WAIT_MAX;
+
+/// The door for readers.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadDoor {
+    queue: mpsc::Sender<WaitingRead>,
+}
+
+#[derive(Debug)]
+struct WaitingRead {
+    proven: oneshot::Sender<Proven>,
+    is_peer: bool,
+    since: Instant,
+}
+
+/// How far a read must see, or why that cannot be told.
+type Proven = Result<Option<LogId>, NotProven>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NotProven {
+    NotLeader,
+    Unavailable(String),
+}
+
+/// Proves for all readers that wait, one proof at a time.
+pub(crate) struct ReadQueue {
+    queue: mpsc::Receiver<WaitingRead>,
+    raft: Raft,
+    compass: Compass,
+}
+
+impl ReadDoor {
+    /// Returns when the applied state holds every write that was answered before the call, by any node.
+    ///
+    /// # Errors
+    /// Why that cannot be had now.
+    pub(crate) async fn ensure_current(&self) -> Result<(), String> {
+        match self.queue(false).await {
+            Ok(_) => Ok(()),
+            Err(NotProven::NotLeader) => Err("the metadata voters have no leader".to_owned()),
+            Err(NotProven::Unavailable(reason)) => Err(reason),
+        }
+    }
+
+    /// How far a read of another node must see.
+    ///
+    /// # Errors
+    /// [`NotProven`].
+    pub(crate) async fn read_index(&self) -> Proven {
+        self.queue(true).await
+    }
+
+    async fn queue(&self, is_peer: bool) -> Proven {
+        let stopped = || NotProven::Unavailable("the metadata store has stopped".to_owned());
+        let (proven, received) = oneshot::channel();
+        let read = WaitingRead { proven, is_peer, since: Instant::now() };
+        self.queue.send(read).await.map_err(|_| stopped())?;
+        received.await.unwrap_or_else(|_| Err(stopped()))
+    }
+}
+
+impl ReadQueue {
+    pub(crate) fn new(raft: Raft, compass: Compass) -> (ReadDoor, Self) {
+        let (sender, queue) = mpsc::channel(WAITING_MAX);
+        (ReadDoor { queue: sender }, Self { queue, raft, compass })
+    }
+
+    /// Serves until every door is gone.
+    pub(crate) async fn run(mut self) {
+        let mut reads = Vec::new();
+        while self.queue.recv_many(&mut reads, WAITING_MAX).await > 0 {
+            // ReadQueue I1: whoever comes from here on waits for the next proof.
+            self.serve(std::mem::take(&mut reads)).await;
+        }
+    }
+
+    async fn serve(&self, mut reads: Vec<WaitingRead>) {
+        while !reads.is_empty() {
+            let leader = self.compass.leader();
+            if leader != LeaderAt::Here {
+                reads = answer_some(reads, |read| read.is_peer.then_some(Err(NotProven::NotLeader)));
+            }
+            let proven = match leader {
+                LeaderAt::Here => self.prove().await,
+                LeaderAt::Peer(leader) if !reads.is_empty() => self.ask(leader).await,
+                LeaderAt::Peer(_) | LeaderAt::Nowhere => Err(NotProven::NotLeader),
+            };
+            match proven {
+                Ok(read_index) => {
+                    reads = answer_some(reads, |read| read.is_peer.then_some(Ok(read_index)));
+                    let applied = if reads.is_empty() { Ok(read_index) } else { self.wait_for(read_index).await };
+                    reads = answer_some(reads, |_| Some(applied.clone()));
+                }
+                Err(why) => {
+                    reads = self.give_up(reads, &why);
+                    if !reads.is_empty() {
+                        self.compass.wait_for_news().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Proves that this node leads, and tells where its log is committed.
+    async fn prove(&self) -> Proven {
+        match self.raft.get_read_log_id().await {
+            Ok((read_index, _applied)) => Ok(read_index),
+            Err(RaftError::APIError(error)) => Err(NotProven::Unavailable(error.to_string())),
+            Err(RaftError::Fatal(error)) => Err(NotProven::Unavailable(error.to_string())),
+        }
+    }
+
+    async fn ask(&self, leader: base::NodeId) -> Proven {
+        match self.compass.ask(leader, PeerRequest::ReadIndex).await {
+            Ok(PeerResponse::ReadIndex(read_index)) => Ok(read_index),
+            Ok(PeerResponse::NotLeader) => Err(NotProven::NotLeader),
+            Ok(_) => Err(NotProven::Unavailable(format!("node {leader} answered something else"))),
+            Err(error) => Err(NotProven::Unavailable(error.to_string())),
+        }
+    }
+
+    async fn wait_for(&self, read_index: Option<LogId>) -> Proven {
+        let index = read_index.map(|log_id| log_id.index);
+        let waited = self.raft.wait(Some(APPLY_WAIT_MAX)).applied_index_at_least(index, "a read is current").await;
+        let lags = |error| NotProven::Unavailable(format!("this node has not applied what the leader has: {error}"));
+        waited.map(|_| read_index).map_err(lags)
+    }
+
+    /// Answers those who have waited long enough, and other nodes, which ask again themselves.
+    fn give_up(&self, reads: Vec<WaitingRead>, why: &NotProven) -> Vec<WaitingRead> {
+        let removed = self.compass.refusal().map(NotProven::Unavailable);
+        answer_some(reads, |read| {
+            let is_over = read.is_peer || removed.is_some() || read.since.elapsed() >= LEADER_WAIT_MAX;
+            is_over.then(|| Err(removed.as_ref().unwrap_or(why).clone()))
+        })
+    }
+}
+
+/// Answers whoever gets one and gives back the others.
+fn answer_some(reads: Vec<WaitingRead>, answer: impl Fn(&WaitingRead) -> Option<Proven>) -> Vec<WaitingRead> {
+    let mut rest = Vec::new();
+    for read in reads {
+        match answer(&read) {
+            Some(proven) => drop(read.proven.send(proven)),
+            None => rest.push(read),
+        }
+    }
+    rest
+}

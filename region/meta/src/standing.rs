@@ -1,0 +1,181 @@
+//! What this node is to its region, and who leads it.
+//!
+//! **What**  Publishes both as they change. A node that was removed is told by nobody: the leader stops talking to it. So
+//! a node that hears no leader asks the others who is in the region.
+//!
+//! **States**
+//! ```text
+//! Joining ── a voter adds it ──▶ Learner ── promoted ──▶ Voter
+//!                                   ╰──── removed ────────╯──▶ Removed ── added again ──▶ Learner
+//! ```
+//!
+//! **Invariants**
+//! - I1  a node counts as removed only when a committed membership without it is newer than a committed one with it.
+//!
+//! **Not here**  Changing the membership (`members`), what a removed node does with itself (the server).
+
+use crate::applied::SharedApplied;
+use crate::compaction::Compaction;
+use crate::compass::{LeaderAt, leader_of};
+use crate::peer_messages::{PeerRequest, PeerResponse};
+use crate::peers::PeerTransport;
+use crate::raft_types::{LogId, Raft, StoredMembership};
+use base::NodeId;
+use openraft::metrics::RaftServerMetrics;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often a node looks whether it still hears a leader, and whether its log has grown.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// A node that has not heard a leader for this long asks the others whether it was removed.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+/// How long it waits for the answer of each.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// What a node is to its region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Not added yet, as far as it knows.
+    Joining,
+    /// It has all data and no vote.
+    Learner,
+    Voter,
+    /// It takes no part any more. Its directory is of no use: it would join again under a new number.
+    Removed,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Joining => "joining",
+            Self::Learner => "learner",
+            Self::Voter => "voter",
+            Self::Removed => "removed",
+        })
+    }
+}
+
+/// Who leads the metadata of the region, as this node knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    pub leader: Option<NodeId>,
+    /// Grows with every election.
+    pub term: u64,
+}
+
+/// Publishes standing and leadership.
+pub(crate) struct StandingTask {
+    node: NodeId,
+    raft: Raft,
+    applied: SharedApplied,
+    transport: Option<Arc<dyn PeerTransport>>,
+    compaction: Arc<Compaction>,
+    standing: watch::Sender<Standing>,
+    leadership: watch::Sender<Leadership>,
+    /// The newest committed membership with this node that it has applied.
+    member_at: Option<LogId>,
+    /// The newest committed membership without this node that it has heard of.
+    absent_at: Option<LogId>,
+}
+
+impl StandingTask {
+    pub(crate) fn new(
+        node: NodeId,
+        raft: Raft,
+        applied: SharedApplied,
+        transport: Option<Arc<dyn PeerTransport>>,
+        compaction: Arc<Compaction>,
+        (standing, leadership): (watch::Sender<Standing>, watch::Sender<Leadership>),
+    ) -> Self {
+        Self { node, raft, applied, transport, compaction, standing, leadership, member_at: None, absent_at: None }
+    }
+
+    /// Publishes until it is dropped or raft has stopped.
+    pub(crate) async fn run(mut self) {
+        let mut metrics = self.raft.server_metrics();
+        let membership_changed = self.applied.membership_changed();
+        loop {
+            metrics.mark_unchanged();
+            self.publish();
+            tokio::select! {
+                changed = metrics.changed() => if changed.is_err() { return },
+                () = membership_changed.notified() => (),
+                () = tokio::time::sleep(CHECK_EVERY) => {
+                    self.compaction.ask_when_due().await;
+                    self.ask_when_forgotten().await;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn publish(&mut self) {
+        let leadership = leadership_of(&self.raft.server_metrics().borrow(), self.node);
+        self.leadership.send_if_modified(|known| std::mem::replace(known, leadership) != leadership);
+        let membership = self.applied.read().membership.clone();
+        self.note(&membership, true);
+        let is_in = |voter| membership.membership().voter_ids().any(|id| id == voter);
+        let now = match (self.member_at, self.absent_at) {
+            (None, _) => Standing::Joining,
+            (Some(member_at), Some(absent_at)) if absent_at.index > member_at.index => Standing::Removed,
+            (Some(_), _) if is_in(self.node.0) => Standing::Voter,
+            (Some(_), _) => Standing::Learner,
+        };
+        self.standing.send_if_modified(|known| {
+            let before = std::mem::replace(known, now);
+            if before != now {
+                tracing::info!(node = self.node.0, %before, %now, "the metadata node's standing changed");
+            }
+            before != now
+        });
+    }
+
+    /// Learns from a committed membership. Only what this node has applied itself makes it a member (I1).
+    fn note(&mut self, membership: &StoredMembership, is_own: bool) {
+        let Some(log_id) = *membership.log_id() else { return };
+        if membership.membership().get_node(&self.node.0).is_some() {
+            if is_own {
+                self.member_at = self.member_at.max(Some(log_id));
+            }
+        } else if self.member_at.is_some() {
+            self.absent_at = self.absent_at.max(Some(log_id));
+        }
+    }
+
+    async fn ask_when_forgotten(&mut self) {
+        let is_member = matches!(*self.standing.borrow(), Standing::Learner | Standing::Voter);
+        let Some(transport) = self.transport.clone().filter(|_| is_member) else { return };
+        if !self.is_forgotten().await {
+            return;
+        }
+        let membership = self.applied.read().membership.clone();
+        let me = self.node.0;
+        for other in membership.membership().nodes().map(|(id, _)| *id).filter(|id| *id != me) {
+            let asked = transport.exchange(NodeId(other), PeerRequest::Membership);
+            if let Ok(Ok(PeerResponse::Membership(heard))) = tokio::time::timeout(ANSWER_WAIT_MAX, asked).await {
+                self.note(&heard, false);
+            }
+        }
+    }
+
+    /// Whether no leader speaks to this node.
+    async fn is_forgotten(&self) -> bool {
+        match leader_of(&self.raft.server_metrics().borrow(), self.node.0) {
+            LeaderAt::Here => return false,
+            LeaderAt::Nowhere => return true,
+            LeaderAt::Peer(_) => (),
+        }
+        let heard = self.raft.with_raft_state(|state| state.vote_last_modified()).await;
+        heard.is_ok_and(|heard| heard.is_none_or(|at| at.elapsed() >= SILENCE_MAX))
+    }
+}
+
+fn leadership_of(metrics: &RaftServerMetrics<u64, openraft::EmptyNode>, node: NodeId) -> Leadership {
+    let leader = match leader_of(metrics, node.0) {
+        LeaderAt::Here => Some(node),
+        LeaderAt::Peer(leader) => Some(leader),
+        LeaderAt::Nowhere => None,
+    };
+    Leadership { leader, term: metrics.vote.leader_id().term }
+}
