@@ -10,7 +10,8 @@ use base::NodeId;
 use meta_api::MetaResponse;
 use openraft::error::RaftError;
 
-/// Bytes of what stands in the way of transactions, in one message. A write whose answer does not fit is answered without.
+/// Bytes of what stands in the way of transactions, in one message. A write whose answer does not fit is answered
+/// without.
 const CONFLICT_BYTES_MAX: usize = PEER_MESSAGE_BYTES_MAX / 2;
 
 /// Hands another node's request to whoever answers it here.

@@ -58,7 +58,8 @@ impl Applied {
         }
     }
 
-    /// Replaces everything by what a snapshot holds. Watchers are told what differs, as if it had just been changed (I2).
+    /// Replaces everything by what a snapshot holds. Watchers are told what differs, as if it had just been changed
+    /// (I2).
     pub(crate) fn replace(&mut self, state: MetaState, last: Option<LogId>, membership: StoredMembership) {
         if self.watchers.len() > 0 {
             self.watchers.deliver(&difference(&self.state, &state));
@@ -102,8 +103,8 @@ impl Applied {
 
     /// Whether `node` alone decides: then whatever was ever answered is applied here, and a local read is linearizable.
     ///
-    /// It is the only voter, its log holds no other set of voters that is not applied yet, and it has led long enough to
-    /// apply an entry of its own: what an earlier leader had committed lies before that.
+    /// It is the only voter, its log holds no other set of voters that is not applied yet, and it has led long enough
+    /// to apply an entry of its own: what an earlier leader had committed lies before that.
     pub(crate) fn decides_alone(&self, node: u64) -> bool {
         let voters = self.membership.membership().get_joint_config();
         let is_sole_voter = matches!(voters.as_slice(), [only] if only.len() == 1 && only.contains(&node));

@@ -1,7 +1,7 @@
 //! When to take a snapshot: by the bytes of the log, for openraft would count entries of any size.
 //!
-//! **What**  The write queue asks after each of its batches, and every node now and then, for what fills the log of a node
-//! that does not lead comes from the leader.
+//! **What**  The write queue asks after each of its batches, and every node now and then, for what fills the log of a
+//! node that does not lead comes from the leader.
 
 use crate::applied::SharedApplied;
 use crate::raft_types::Raft;

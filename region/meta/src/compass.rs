@@ -48,6 +48,10 @@ impl Compass {
         Self { node: node.0, raft_metrics: raft.server_metrics(), transport, standing, applied }
     }
 
+    pub(crate) fn node(&self) -> NodeId {
+        NodeId(self.node)
+    }
+
     pub(crate) fn leader(&self) -> LeaderAt {
         leader_of(&self.raft_metrics.borrow(), self.node)
     }

@@ -27,9 +27,9 @@ pub enum OpenError {
     Io(#[from] IoFailure),
     /// Bytes that were once durable are not what was written.
     #[error(
-        "the metadata file {path} is damaged at byte {offset}: {what}. Nothing was changed. With a majority of the other \
-         voters alive, wipe its directory, remove the node from the region and let it join again as a new node, under a \
-         new id; a single voter needs its backup of that directory",
+        "the metadata file {path} is damaged at byte {offset}: {what}. Nothing was changed. With a majority of the \
+         other voters alive, wipe its directory, remove the node from the region and let it join again as a new node, \
+         under a new id; a single voter needs its backup of that directory",
         path = path.display()
     )]
     Damaged { path: PathBuf, offset: u64, what: String },

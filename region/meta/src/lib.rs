@@ -3,15 +3,16 @@
 //! **What**  [`MetaStore`] opens a directory, replays it and runs one openraft node on a thread of its own, so that it
 //! needs no runtime and no spawn function from its caller. [`MetaHandle`] is the cheap clone that everybody else holds.
 //! One node founds the metadata of a region and decides alone; others join as learners and become voters. Every node
-//! answers every request: it sends writes on to the leader, and reads from its own applied state once the leader has told
-//! how far that must be. Writes that arrive together travel as one raft entry and cost one fdatasync.
+//! answers every request: it sends writes on to the leader, and reads from its own applied state once the leader has
+//! told how far that must be. Writes that arrive together travel as one raft entry and cost one fdatasync.
 //!
 //! **Promises**
-//! - a write is answered after its log record is on the disks of a majority and applied; a read sees every write answered
-//!   before it, by whichever node;
+//! - a write is answered after its log record is on the disks of a majority and applied; a read sees every write
+//!   answered before it, by whichever node;
 //! - a write is made once, or not at all; when nobody can tell which, its answer says so;
 //! - a watcher sees every change of its prefixes, once and in order, or is told that it does not any more;
-//! - damage to the log is told from a torn tail: the first refuses to start, the second is cut, for it was never answered;
+//! - damage to the log is told from a torn tail: the first refuses to start, the second is cut, for it was never
+//!   answered;
 //! - the first failed write or fsync ends the store: nothing is answered after it.
 //!
 //! **Not here**  The state machine itself (`meta-api`), the network between nodes ([`PeerTransport`]), who becomes

@@ -1,7 +1,7 @@
 //! Changing who is in the region.
 //!
-//! **What**  The leader makes one change at a time; another node sends its change to the leader. Every change may be asked
-//! again: it looks at what stands and does what is missing, also what an earlier leader left half done.
+//! **What**  The leader makes one change at a time; another node sends its change to the leader. Every change may be
+//! asked again: it looks at what stands and does what is missing, also what an earlier leader left half done.
 //!
 //! **Invariants**
 //! - I1  a change of voters starts from a membership that is committed, applied here, and no joint one.
@@ -155,6 +155,11 @@ impl DeskParts {
     async fn bring_about(&self, change: MemberChange) -> Changed {
         let since = Instant::now();
         loop {
+            if let Some(reason) = self.compass.refusal() {
+                // Its own removal is what it may have asked for.
+                let is_done = change == MemberChange::Remove(self.compass.node());
+                return if is_done { Ok(()) } else { Err(unavailable(&reason)) };
+            }
             let outcome = match self.compass.leader() {
                 LeaderAt::Here => self.make(change).await,
                 LeaderAt::Peer(leader) => self.send(leader, change).await,
@@ -163,9 +168,6 @@ impl DeskParts {
             match outcome {
                 Err(error) if error.is_worth_waiting() && since.elapsed() < CHANGE_WAIT_MAX => (),
                 outcome => return outcome,
-            }
-            if let Some(reason) = self.compass.refusal() {
-                return Err(unavailable(&reason));
             }
             self.compass.wait_for_news().await;
         }

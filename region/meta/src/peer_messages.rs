@@ -7,8 +7,8 @@
 //! **Invariants**
 //! - I1  a message has at most [`PEER_MESSAGE_BYTES_MAX`] bytes; what is larger is neither made nor read.
 //!
-//! **Not here**  Who sends them (`peers`, `write_queue`, `read_queue`, `members`), who answers (`answers`), what carries
-//! them ([`crate::PeerTransport`]).
+//! **Not here**  Who sends them (`peers`, `write_queue`, `read_queue`, `members`), who answers (`answers`), what
+//! carries them ([`crate::PeerTransport`]).
 //!
 //! **Tests**  `peer_messages/tests.rs`: golden bytes, round trips, every damaged byte refused.
 
@@ -23,8 +23,8 @@ use openraft::raft::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Bytes of one message. The largest are appends and forwarded writes: 4 MiB of writes and a last one, which has at most
-/// 8 MiB of puts, 4 MiB of keys to delete and 4 MiB of keys in conditions.
+/// Bytes of one message. The largest are appends and forwarded writes: 4 MiB of writes and a last one, which has at
+/// most 8 MiB of puts, 4 MiB of keys to delete and 4 MiB of keys in conditions.
 pub const PEER_MESSAGE_BYTES_MAX: usize = 32 << 20;
 /// The format that this version writes and reads.
 const FORMAT: u8 = 1;

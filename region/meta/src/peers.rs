@@ -1,7 +1,7 @@
 //! The way between metadata nodes: what openraft wants sent, behind a trait that some transport fills in.
 //!
-//! **What**  [`PeerTransport`] carries one [`PeerRequest`] to another node and brings its answer; the other side hands the
-//! request to [`crate::MetaHandle::answer_peer`]. How both are put on a wire is the transport's business.
+//! **What**  [`PeerTransport`] carries one [`PeerRequest`] to another node and brings its answer; the other side hands
+//! the request to [`crate::MetaHandle::answer_peer`]. How both are put on a wire is the transport's business.
 
 use crate::peer_messages::{PeerRequest, PeerResponse};
 use crate::raft_types::RaftTypes;

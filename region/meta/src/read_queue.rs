@@ -100,6 +100,10 @@ impl ReadQueue {
 
     async fn serve(&self, mut reads: Vec<WaitingRead>) {
         while !reads.is_empty() {
+            if let Some(reason) = self.compass.refusal() {
+                answer_some(reads, |_| Some(Err(NotProven::Unavailable(reason.clone()))));
+                return;
+            }
             let leader = self.compass.leader();
             if leader != LeaderAt::Here {
                 reads = answer_some(reads, |read| read.is_peer.then_some(Err(NotProven::NotLeader)));
@@ -116,7 +120,7 @@ impl ReadQueue {
                     reads = answer_some(reads, |_| Some(applied.clone()));
                 }
                 Err(why) => {
-                    reads = self.give_up(reads, &why);
+                    reads = Self::give_up(reads, &why);
                     if !reads.is_empty() {
                         self.compass.wait_for_news().await;
                     }
@@ -151,11 +155,10 @@ impl ReadQueue {
     }
 
     /// Answers those who have waited long enough, and other nodes, which ask again themselves.
-    fn give_up(&self, reads: Vec<WaitingRead>, why: &NotProven) -> Vec<WaitingRead> {
-        let removed = self.compass.refusal().map(NotProven::Unavailable);
+    fn give_up(reads: Vec<WaitingRead>, why: &NotProven) -> Vec<WaitingRead> {
         answer_some(reads, |read| {
-            let is_over = read.is_peer || removed.is_some() || read.since.elapsed() >= LEADER_WAIT_MAX;
-            is_over.then(|| Err(removed.as_ref().unwrap_or(why).clone()))
+            let is_over = read.is_peer || read.since.elapsed() >= LEADER_WAIT_MAX;
+            is_over.then(|| Err(why.clone()))
         })
     }
 }

@@ -1,7 +1,7 @@
 //! What this node is to its region, and who leads it.
 //!
-//! **What**  Publishes both as they change. A node that was removed is told by nobody: the leader stops talking to it. So
-//! a node that hears no leader asks the others who is in the region.
+//! **What**  Publishes both as they change. A node that was removed is told by nobody: the leader stops talking to it.
+//! So a node that hears no leader asks the others who is in the region.
 //!
 //! **States**
 //! ```text

@@ -1,7 +1,7 @@
 //! Opening and closing a metadata node.
 //!
-//! **What**  One thread, `meta-raft`, runs a runtime of its own on which everything of openraft lives; `meta-wal` writes
-//! the log. Callers keep their own runtime, and a busy one does not delay raft's timers.
+//! **What**  One thread, `meta-raft`, runs a runtime of its own on which everything of openraft lives; `meta-wal`
+//! writes the log. Callers keep their own runtime, and a busy one does not delay raft's timers.
 
 use crate::compaction::Compaction;
 use crate::compass::Compass;
@@ -27,8 +27,8 @@ use tokio::task::JoinSet;
 
 /// A leader shows itself this often, in milliseconds; it is also the pace of raft's own clock.
 const HEARTBEAT_MS: u64 = 100;
-/// Silence after which a voter stands for election, in milliseconds. Openraft adds a lease of the maximum after a leader
-/// was lost, so that a new one leads within a second and a half.
+/// Silence after which a voter stands for election, in milliseconds. Openraft adds a lease of the maximum after a
+/// leader was lost, so that a new one leads within a second and a half.
 const ELECTION_MS_MIN: u64 = 300;
 const ELECTION_MS_MAX: u64 = 600;
 /// One chunk of a snapshot must arrive within this, in milliseconds.
@@ -47,9 +47,9 @@ pub struct MetaStore {
 }
 
 impl MetaStore {
-    /// Opens the directory, creates it when absent, and returns when the node can answer; where it does not decide alone,
-    /// when it has begun to look for the others. `fatal` is called at most once, from a thread of the store, and is
-    /// expected to end the process.
+    /// Opens the directory, creates it when absent, and returns when the node can answer; where it does not decide
+    /// alone, when it has begun to look for the others. `fatal` is called at most once, from a thread of the store, and
+    /// is expected to end the process.
     ///
     /// # Errors
     /// [`OpenError`] when the directory is damaged, foreign or unreadable, or the options contradict themselves.

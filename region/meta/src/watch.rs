@@ -4,8 +4,8 @@
 //! - I1  a watcher gets every event of its prefixes, revisions in order, or is closed with a reason and gets no more.
 //! - I2  what waits for a watcher is bounded by [`QUEUE_MAX`] deliveries and [`QUEUE_BYTES_MAX`] bytes.
 //!
-//! A snapshot of another node that replaces the state reaches a watcher as one delivery of what differs (`applied`): the
-//! last put of each changed key, and deletions at the snapshot's revision.
+//! A snapshot of another node that replaces the state reaches a watcher as one delivery of what differs (`applied`):
+//! the last put of each changed key, and deletions at the snapshot's revision.
 //!
 //! **Tests**  `watch/tests.rs`, and `tests/store.rs` through the whole store.
 

@@ -1,8 +1,8 @@
 //! Where concurrent writes become one raft entry.
 //!
-//! **What**  While one entry is on its way to the disk, the writes that arrive wait here; then all of them travel as the
-//! next entry, or, when another node leads, as one message to it. So the disk sets the pace, and a lone write waits for
-//! nobody.
+//! **What**  While one entry is on its way to the disk, the writes that arrive wait here; then all of them travel as
+//! the next entry, or, when another node leads, as one message to it. So the disk sets the pace, and a lone write waits
+//! for nobody.
 //!
 //! **Invariants**
 //! - I1  writes are proposed in the order in which they were queued; each gets its own answer.
@@ -11,9 +11,11 @@
 //! - I4  a write is tried again only while it certainly is in no log: no write is ever proposed twice.
 //! - I5  a write that came from another node is never sent on: only its sender knows whether it may try again.
 //!
-//! **Not here**  Applying (`applied`), making durable (`wal`), snapshots (`compaction`), finding the leader (`compass`).
+//! **Not here**  Applying (`applied`), making durable (`wal`), snapshots (`compaction`), finding the leader
+//! (`compass`).
 //!
-//! **Tests**  `write_queue/tests.rs` for the full disk, `tests/store.rs` for order and sharing, `tests/forwarding.rs` for I4.
+//! **Tests**  `write_queue/tests.rs` for the full disk, `tests/store.rs` for order and sharing, `tests/forwarding.rs`
+//! for I4.
 
 use crate::compaction::Compaction;
 use crate::compass::{Compass, LEADER_WAIT_MAX, LeaderAt};
@@ -175,6 +177,7 @@ impl WriteQueue {
     async fn serve(&self, mut batch: Batch) -> Result<(), MetaFatal> {
         loop {
             batch = match self.parts.compass.leader() {
+                _ if self.parts.compass.refusal().is_some() => batch,
                 LeaderAt::Here => self.propose(batch).await?,
                 LeaderAt::Peer(leader) => self.forward(leader, batch.own()).await,
                 LeaderAt::Nowhere => batch,

@@ -267,7 +267,7 @@ fn a_refused_file_is_left_as_it_was_and_the_error_names_file_offset_and_remedy()
     bytes[written.starts[0] + 50] ^= 4;
     std::fs::write(&written.path, &bytes).unwrap();
     let error = LogFile::open(&written.path, SMALL).unwrap_err().to_string();
-    for part in [written.path.to_str().unwrap(), "at byte 64", "backup", "join under a new id"] {
+    for part in [written.path.to_str().unwrap(), "at byte 64", "backup", "join again as a new node"] {
         assert!(error.contains(part), "{error}");
     }
     assert_eq!(std::fs::read(&written.path).unwrap(), bytes);
