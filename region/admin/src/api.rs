@@ -14,6 +14,7 @@
 //! **Tests**  `tests/`: every endpoint through a broker and a metadata model.
 
 use crate::answer::Refusal;
+use crate::elsewhere;
 use crate::step::{Context, Next, Step, Then, Until};
 use crate::{HttpId, HttpRequest, HttpResponse, access};
 use base::{Effects, Mono, Now, OwnerId, RequestId};
@@ -58,6 +59,8 @@ pub struct AdminApi {
     /// Number of a metadata request or broker command → task, and place among the task's commands.
     asked: BTreeMap<u64, (u64, usize)>,
     last_number: u64,
+    /// Path and query of requests under way, for redirects; empty in a region of one node.
+    targets: BTreeMap<HttpId, String>,
 }
 
 struct Task {
@@ -90,7 +93,7 @@ impl fmt::Debug for AdminApi {
 
 impl AdminApi {
     pub fn new(options: AdminOptions) -> Self {
-        Self { options, tasks: BTreeMap::new(), asked: BTreeMap::new(), last_number: 0 }
+        Self { options, tasks: BTreeMap::new(), asked: BTreeMap::new(), last_number: 0, targets: BTreeMap::new() }
     }
 
     /// Takes one request.
@@ -104,6 +107,10 @@ impl AdminApi {
     ) {
         self.give_up_late(now, broker, fx);
         let context = Context { now, broker };
+        if broker.core().cluster.view().is_some() {
+            let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
+            self.targets.insert(id, format!("{}{query}", request.path));
+        }
         let next = if self.tasks.len() >= TASKS_MAX {
             let reason = format!("{TASKS_MAX} admin requests are under way: try again in a moment"); // I3
             Err(Refusal::new(503, reason))
@@ -177,7 +184,15 @@ impl AdminApi {
         };
         let now = context.now.mono;
         match step {
-            Step::Reply(response) => fx.push(AdminEffect::Reply { id: http, response }),
+            Step::Reply(response) => {
+                self.targets.remove(&http);
+                fx.push(AdminEffect::Reply { id: http, response });
+            }
+            Step::Broker { commands, then } if elsewhere::is_elsewhere(context, &commands) => {
+                let target = self.targets.get(&http).map_or("/", String::as_str);
+                let next = elsewhere::find(context, commands, then, target);
+                self.go_on(context, number, http, next, fx);
+            }
             Step::Meta { request, then } => {
                 let seq = self.next_number();
                 self.asked.insert(seq, (number, 0));

@@ -16,8 +16,11 @@ const DYNAMIC: [&str; 3] =
 
 /// `host:port` of this broker's HTTP side, Pulsar's name of a broker.
 fn name(context: &Context<'_>) -> String {
-    let url = &context.broker.core().options.http_url;
-    url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).trim_end_matches('/').to_owned()
+    name_of(&context.broker.core().options.http_url)
+}
+
+fn name_of(url: &str) -> String {
+    url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/').to_owned()
 }
 
 pub(crate) fn version(context: &Context<'_>, _call: Call) -> Next {
@@ -28,7 +31,12 @@ pub(crate) fn list(context: &Context<'_>, call: Call) -> Next {
     if !call.param("cluster").is_empty() {
         require_own(context, &call)?;
     }
-    Ok(Step::Reply(json(&[name(context)])))
+    let Some(view) = context.broker.core().cluster.view() else {
+        return Ok(Step::Reply(json(&[name(context)])));
+    };
+    let names: Vec<String> =
+        view.live_nodes().filter_map(|node| view.node(node)).map(|record| name_of(&record.http_url)).collect();
+    Ok(Step::Reply(json(&names)))
 }
 
 fn require_own(context: &Context<'_>, call: &Call) -> Result<(), Refusal> {
@@ -41,8 +49,15 @@ fn require_own(context: &Context<'_>, call: &Call) -> Result<(), Refusal> {
 }
 
 pub(crate) fn leader(context: &Context<'_>, _call: Call) -> Next {
-    let url = &context.broker.core().options.http_url;
-    Ok(Step::Reply(json(&object!({ "serviceUrl": url, "brokerId": name(context) }))))
+    let core = context.broker.core();
+    let url = match (core.cluster.view(), core.leader) {
+        (None, _) => &core.options.http_url,
+        (Some(view), Some(leader)) if view.node(leader).is_some() => {
+            view.node(leader).map_or(&core.options.http_url, |record| &record.http_url)
+        }
+        (Some(_), _) => return Err(Refusal::new(503, "the region elects its leader: try again")),
+    };
+    Ok(Step::Reply(json(&object!({ "serviceUrl": url, "brokerId": name_of(url) }))))
 }
 
 pub(crate) fn owned_namespaces(context: &Context<'_>, call: Call) -> Next {

@@ -11,6 +11,7 @@ mod api;
 mod brokers;
 mod call;
 mod clusters;
+mod elsewhere;
 mod entry;
 mod http;
 mod lookup;

@@ -8,6 +8,7 @@ use crate::step::{Context, Next, Step};
 use crate::topics::command;
 use base::{Domain, NamespaceName, SubscriptionName, TopicName};
 use broker::admin_command::{AdminCommand, AdminReply, Force, TopicOp};
+use cluster::Owner;
 use tenancy::{BookieAffinity, BundleRange, PolicyRecord, topic_hash};
 
 /// Existing topics of the namespace, or of the bundle that the path names.
@@ -32,7 +33,19 @@ fn run(commands: Vec<AdminCommand>) -> Next {
 }
 
 pub(crate) fn unload_bundle(context: &Context<'_>, call: Call) -> Next {
-    run(topics(context, &call)?.into_iter().map(|topic| command(topic, TopicOp::Unload)).collect())
+    let topics = topics(context, &call)?;
+    if context.broker.core().cluster.view().is_none() {
+        return run(topics.into_iter().map(|topic| command(topic, TopicOp::Unload)).collect());
+    }
+    let bundle = BundleRange::parse(call.param("bundle"))
+        .ok_or_else(|| Refusal::bad_value("a bundle is written 0x00000000_0x40000000"))?;
+    let namespace = call.namespace()?;
+    let path = format!("/admin/v2/namespaces/{namespace}/{bundle}/unload");
+    match context.broker.core().cluster.owner(&(namespace.clone(), bundle)) {
+        Owner::By(node) => crate::elsewhere::redirect(context, node, &path).map(Step::Reply),
+        Owner::Nobody => Ok(Step::Reply(no_content())),
+        Owner::Us { .. } => run(vec![AdminCommand::UnloadBundle { namespace, bundle }]),
+    }
 }
 
 pub(crate) fn clear_backlog(context: &Context<'_>, call: Call) -> Next {

@@ -6,6 +6,7 @@ use crate::stats::{InternalStats, TopicStats};
 use base::{NamespaceName, Position, SubscriptionName, TopicName};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use tenancy::BundleRange;
 use wire::stored::StoredHead;
 
 /// A request of an operator.
@@ -18,6 +19,15 @@ pub enum AdminCommand {
     /// Every loaded topic of the namespace is closed; clients reconnect.
     UnloadNamespace {
         namespace: NamespaceName,
+    },
+    /// Makes sure that a node serves the topic; answered once the view shows which.
+    FindOwner {
+        topic: TopicName,
+    },
+    /// Gives one bundle up: its topics are closed, and whoever is asked next finds a node for it.
+    UnloadBundle {
+        namespace: NamespaceName,
+        bundle: BundleRange,
     },
     /// Stats of every loaded topic, for metrics and listings.
     LoadedTopics,

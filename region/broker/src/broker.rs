@@ -348,6 +348,11 @@ impl Broker {
                 self.close_namespace(now, &namespace);
                 admin::reply(&mut self.out, id, crate::admin_command::AdminReply::Done);
             }
+            AdminCommand::FindOwner { topic } => self.find_owner(id, &topic),
+            AdminCommand::UnloadBundle { namespace, bundle } => {
+                self.unload_bundle(now, (namespace, bundle));
+                admin::reply(&mut self.out, id, crate::admin_command::AdminReply::Done);
+            }
             AdminCommand::LoadedTopics => {
                 let slots: Vec<OwnerId> = self.topics.by_slot.keys().copied().collect();
                 let mut list = Vec::with_capacity(slots.len());
@@ -366,6 +371,10 @@ impl Broker {
     }
 
     fn admin_topic(&mut self, now: Now, id: AdminId, topic: &TopicName, op: TopicOp) {
+        if let (TopicOp::Create { .. }, Some(_), Err(_)) = (&op, topic.partition(), self.require_ours(topic)) {
+            // A partition exists with its topic's record; its own node makes the rest when it is used first.
+            return admin::reply(&mut self.out, id, crate::admin_command::AdminReply::Done);
+        }
         let exists = self.core.directory.has_topic(topic) || self.topics.by_name.contains_key(topic);
         let create = match (&op, exists) {
             (TopicOp::Create { .. }, true) => {

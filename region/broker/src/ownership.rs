@@ -13,11 +13,13 @@
 //!
 //! **Not here**  The picture of nodes and owners, and what a compare-and-put holds (`cluster`); who is alive (`node`).
 
+use crate::admin_command::{AdminReply, FailureKind};
 use crate::broker::Broker;
 use crate::core::Core;
-use crate::io::ConnId;
+use crate::io::{AdminId, ConnId};
 use crate::session::auth::Refusal;
 use crate::session::waiting::Waiter;
+use crate::topic::admin;
 use crate::topic::open::CreateTopic;
 use base::{NodeId, Now, OwnerId, TopicName};
 use cluster::{BundleId, Owner, Ownership, ViewChange};
@@ -29,11 +31,11 @@ use wire::pulsar::ServerError;
 /// Lookups that may wait for assignments.
 const WAITING_MAX: usize = 10_000;
 
-/// A lookup that waits for an assignment.
-#[derive(Debug)]
-struct Asker {
-    conn: ConnId,
-    request_id: u64,
+/// Who waits for an assignment.
+#[derive(Clone, Copy, Debug)]
+enum Asker {
+    Client { conn: ConnId, request_id: u64 },
+    Admin(AdminId),
 }
 
 /// What the broker keeps of bundles beside the view.
@@ -133,19 +135,37 @@ impl Broker {
             let reply = commands::lookup_connect(request_id, self.core.options.urls.clone());
             return self.out.command(conn, &reply);
         };
+        self.find(Asker::Client { conn, request_id }, bundle);
+    }
+
+    /// An operator's request needs to know who serves a topic.
+    pub(crate) fn find_owner(&mut self, id: AdminId, topic: &TopicName) {
+        match self.core.bundle_of(topic).filter(|_| self.core.cluster.view().is_some()) {
+            Some(bundle) => self.find(Asker::Admin(id), bundle),
+            None => admin::reply(&mut self.out, id, AdminReply::Done),
+        }
+    }
+
+    fn find(&mut self, asker: Asker, bundle: BundleId) {
         if self.core.cluster.owner(&bundle) != Owner::Nobody {
-            return self.answer_lookup(Asker { conn, request_id }, &bundle, "");
-        }
-        if self.bundles.waiting >= WAITING_MAX {
+            self.answer_owner(asker, &bundle, "");
+        } else if self.bundles.waiting >= WAITING_MAX {
             let text = format!("{WAITING_MAX} lookups already wait for owners of bundles; try again");
-            return self.out.command(conn, &commands::lookup_failed(request_id, ServerError::TooManyRequests, &text));
-        }
-        if self.assign(&bundle) {
+            self.answer_owner(asker, &bundle, &text);
+        } else if self.assign(&bundle) {
             self.bundles.waiting += 1;
-            self.bundles.assigning.entry(bundle).or_default().push(Asker { conn, request_id });
+            self.bundles.assigning.entry(bundle).or_default().push(asker);
         } else {
-            let text = "no node of this region counts as alive and takes topics now; try again";
-            self.out.command(conn, &commands::lookup_failed(request_id, ServerError::ServiceNotReady, text));
+            self.answer_owner(asker, &bundle, "no node of this region counts as alive and takes topics; try again");
+        }
+    }
+
+    /// An operator unloads a bundle. The sole node closes its topics and opens them again on use.
+    pub(crate) fn unload_bundle(&mut self, now: Now, bundle: BundleId) {
+        match self.core.cluster {
+            Ownership::Sole => self.close_bundle(now, &bundle),
+            Ownership::Shared(_) if self.bundles.ours.contains_key(&bundle) => self.leave_bundle(now, bundle),
+            Ownership::Shared(_) => (),
         }
     }
 
@@ -175,12 +195,19 @@ impl Broker {
         let askers = self.bundles.assigning.remove(bundle).unwrap_or_default();
         self.bundles.waiting -= askers.len();
         for asker in askers {
-            self.answer_lookup(asker, bundle, trouble.as_deref().unwrap_or("its owner changes; try again"));
+            self.answer_owner(asker, bundle, trouble.as_deref().unwrap_or("its owner changes; try again"));
         }
     }
 
-    fn answer_lookup(&mut self, asker: Asker, bundle: &BundleId, trouble: &str) {
-        let Asker { conn, request_id } = asker;
+    fn answer_owner(&mut self, asker: Asker, bundle: &BundleId, trouble: &str) {
+        let (conn, request_id) = match asker {
+            Asker::Client { conn, request_id } => (conn, request_id),
+            Asker::Admin(id) if self.core.cluster.owner(bundle) == Owner::Nobody => {
+                let text = format!("no node serves bundle {}/{} now: {trouble}", bundle.0, bundle.1);
+                return admin::fail(&mut self.out, id, FailureKind::Unavailable, text);
+            }
+            Asker::Admin(id) => return admin::reply(&mut self.out, id, AdminReply::Done),
+        };
         let connect = |urls| commands::lookup_connect(request_id, urls);
         let reply = match self.core.cluster.owner(bundle) {
             Owner::Us { moving_to: None, .. } if !self.bundles.leaving.contains_key(bundle) => {
@@ -394,3 +421,6 @@ impl Broker {
         !self.bundles.leaving.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,7 +143,9 @@ impl Controller {
             Blocked::Asked(_) | Blocked::Behind(_) => None,
         });
         let silences = view.nodes().filter(|(node, ..)| *node != self.me && view.alive(*node).is_some());
-        let silences = silences.map(|(node, ..)| self.heard_since(node, since) + SILENCE_MAX);
+        // What is due already was asked for: it is looked at again after a pause, not in a busy loop.
+        let later = |at: Mono| if at <= now.mono { now.mono + PAUSE } else { at };
+        let silences = silences.map(|(node, ..)| later(self.heard_since(node, since) + SILENCE_MAX));
         let waits = now.mono < since + SILENCE_MAX && !everybody_is_alive(view) && view.orphans().next().is_some();
         let settled = waits.then(|| since + SILENCE_MAX);
         pauses.chain(silences).fold(settled, |at, other| earliest(at, Some(other)))

@@ -1,0 +1,181 @@
+//! One broker of two nodes, told by a store in memory who is alive and who owns what.
+
+use crate::admin_command::{AdminCommand, AdminReply, TopicOp};
+use crate::io::{AdminId, BrokerEffect, BrokerInput};
+use crate::{Broker, BrokerOptions, Core};
+use auth::Authenticator;
+use base::{Mono, NodeId, Now, RegionId, RegionName, Rng, TopicName};
+use cluster::{AliveRecord, NodeRecord, Owner};
+use meta_api::{MetaRequest, MetaResponse, MetaState, Write};
+use std::time::Duration;
+use tenancy::{Authorization, BrokerDefaults, Policies, PolicyRecord, keys};
+use wire::commands::BrokerUrls;
+
+const NOW: Now = Now { mono: Mono(1_000_000_000), wall_ms: 1_700_000_000_000 };
+
+struct Bed {
+    broker: Broker,
+    store: MetaState,
+    replies: Vec<AdminReply>,
+    asked: u64,
+}
+
+impl Bed {
+    /// Node 1, alive when `alive`, and node 2, which is.
+    fn new(alive: bool) -> Self {
+        let options = BrokerOptions {
+            node: NodeId(1),
+            incarnation: 1,
+            shared: true,
+            region_name: RegionName::parse("east").unwrap(),
+            region: RegionId(1),
+            urls: BrokerUrls { plain: Some("pulsar://one:6650".to_owned()), tls: None },
+            http_url: "http://one:8080".to_owned(),
+            server_version: "test".to_owned(),
+            message_bytes_max: 5 << 20,
+            keep_alive: Duration::from_secs(30),
+            auth_check: Duration::from_secs(60),
+            pending_bytes_max: 1 << 20,
+            topic_cache_bytes: 1 << 20,
+            cache_bytes_max: 1 << 20,
+            connections_max: 10,
+            rehearsal: None,
+        };
+        let core = Core::new(options, BrokerDefaults::standalone(), Authenticator::Off, Authorization::Off);
+        let mut bed =
+            Self { broker: Broker::new(core, Rng::new(1)), store: MetaState::new(), replies: Vec::new(), asked: 0 };
+        let region = RegionName::parse("east").unwrap();
+        let record = PolicyRecord { policies: Policies::default().at_creation(&region), ..PolicyRecord::default() };
+        let namespace = keys::namespace_key(topic().namespace());
+        bed.put(namespace, serde_json::to_vec(&record).unwrap().into());
+        for (node, host) in [(1, "one"), (2, "two")] {
+            let record = NodeRecord {
+                incarnation: 1,
+                pulsar_url: format!("pulsar://{host}:6650"),
+                http_url: format!("http://{host}:8080"),
+                ..NodeRecord::default()
+            };
+            bed.put(keys::node_key(NodeId(node)), record.encode());
+            if alive || node == 2 {
+                bed.put(keys::alive_key(NodeId(node)), AliveRecord { incarnation: 1 }.encode());
+            }
+        }
+        bed
+    }
+
+    fn put(&mut self, key: String, value: bytes::Bytes) {
+        self.change(vec![Write::Put { key, value }]);
+    }
+
+    fn change(&mut self, writes: Vec<Write>) {
+        let (_, events) = self.store.apply(&MetaRequest::Txn { compare: Vec::new(), writes });
+        self.broker.handle(NOW, BrokerInput::MetaEvents(events));
+        self.settle();
+    }
+
+    fn ask(&mut self, command: AdminCommand) -> Vec<AdminReply> {
+        self.asked += 1;
+        self.broker.handle(NOW, BrokerInput::Admin { id: AdminId(self.asked), command });
+        self.settle();
+        std::mem::take(&mut self.replies)
+    }
+
+    /// Answers what the broker asks of the metadata; bookies stay silent.
+    fn settle(&mut self) {
+        loop {
+            let effects = self.broker.take_effects();
+            if effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                match effect {
+                    BrokerEffect::Meta { id, request } => {
+                        let (response, events) = self.store.apply(&request);
+                        self.broker.handle(NOW, BrokerInput::Meta { id, response });
+                        self.broker.handle(NOW, BrokerInput::MetaEvents(events));
+                    }
+                    BrokerEffect::Admin { reply, .. } => self.replies.push(reply),
+                    _ => (),
+                }
+            }
+        }
+    }
+
+    fn owner(&self) -> Owner {
+        self.broker.core().owner_of(&topic())
+    }
+
+    /// Gives the topic's bundle to a node.
+    fn give(&mut self, node: u64) {
+        let bundle = self.broker.core().bundle_of(&topic()).unwrap();
+        let view = self.broker.core().cluster.view().unwrap();
+        let request = view.give(&bundle, NodeId(node)).unwrap().request;
+        let (response, events) = self.store.apply(&request);
+        assert!(matches!(response, MetaResponse::Committed { .. }));
+        self.broker.handle(NOW, BrokerInput::MetaEvents(events));
+        self.settle();
+    }
+}
+
+fn topic() -> TopicName {
+    TopicName::parse("persistent://public/default/t").unwrap()
+}
+
+fn create() -> AdminCommand {
+    AdminCommand::Topic { topic: topic(), op: TopicOp::Create { properties: Default::default() } }
+}
+
+#[test]
+fn a_bundle_that_nobody_serves_is_assigned_when_somebody_asks() {
+    let mut bed = Bed::new(true);
+    assert_eq!(bed.owner(), Owner::Nobody);
+    let find = || AdminCommand::FindOwner { topic: topic() };
+    assert!(matches!(bed.ask(find())[..], [AdminReply::Done]));
+    assert!(matches!(bed.owner(), Owner::Us { epoch: 1, .. }));
+    let mut alone = Bed::new(false);
+    assert!(matches!(alone.ask(find())[..], [AdminReply::Done]));
+    assert_eq!(alone.owner(), Owner::By(NodeId(2)));
+    assert_eq!(alone.broker.core().urls_of(NodeId(2)).plain.as_deref(), Some("pulsar://two:6650"));
+}
+
+#[test]
+fn i1_a_topic_of_another_node_is_refused_and_not_loaded() {
+    let mut bed = Bed::new(true);
+    bed.give(2);
+    let replies = bed.ask(create());
+    let [AdminReply::Failed(failure)] = &replies[..] else { panic!("{replies:?}") };
+    assert!(failure.reason.contains("not served by this instance"), "{failure:?}");
+    assert_eq!(bed.broker.stats(NOW).topics, 0, "I1");
+}
+
+#[test]
+fn i1_a_lost_bundle_is_closed() {
+    let mut bed = Bed::new(true);
+    bed.give(1);
+    bed.ask(create());
+    assert_eq!(bed.broker.stats(NOW).topics, 1);
+    bed.change(vec![Write::Delete { key: keys::alive_key(NodeId(1)) }]);
+    assert_eq!((bed.owner(), bed.broker.stats(NOW).topics), (Owner::Nobody, 0), "I1");
+}
+
+#[test]
+fn i3_a_node_that_ends_gives_its_bundles_up_and_gets_no_new_ones() {
+    let mut bed = Bed::new(true);
+    bed.give(1);
+    bed.ask(create());
+    bed.broker.begin_shutdown(NOW);
+    bed.settle();
+    assert!(bed.broker.is_idle(), "I3");
+    assert_eq!(bed.owner(), Owner::Nobody);
+    assert!(matches!(bed.ask(AdminCommand::FindOwner { topic: topic() })[..], [AdminReply::Done]));
+    assert_eq!(bed.owner(), Owner::By(NodeId(2)));
+}
+
+#[test]
+fn an_unloaded_bundle_is_free_for_whoever_is_asked_next() {
+    let mut bed = Bed::new(true);
+    bed.give(1);
+    let (namespace, bundle) = bed.broker.core().bundle_of(&topic()).unwrap();
+    bed.ask(AdminCommand::UnloadBundle { namespace, bundle });
+    assert_eq!(bed.owner(), Owner::Nobody);
+}
