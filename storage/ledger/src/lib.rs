@@ -38,7 +38,7 @@ mod writer;
 
 pub use effects::{LedgerEffect, MetadataOutcome, RequestIds, VersionedMetadata};
 pub use metadata::{Fragment, LedgerMetadata, LedgerState, MetadataError};
-pub use placement::Placement;
+pub use placement::{Placement, Zones};
 pub use quorum::{FenceCoverage, ReadTally, ReadVerdict, SlotSet};
 pub use reader::{LedgerReader, ReadError, ReadId, ReaderEffects, ReaderEvent, ReaderOptions};
 pub use recovery::{LedgerRecovery, RecoveryEffects, RecoveryError, RecoveryEvent, RecoveryOptions};

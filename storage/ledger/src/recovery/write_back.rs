@@ -114,11 +114,15 @@ impl WriteBack {
 
     fn replace_suspects(&mut self, placement: &mut Placement) -> bool {
         let mut bookies = self.metadata.last_fragment().bookies.clone();
-        let mut taken = bookies.clone();
+        let by_slot = || bookies.iter().copied().zip(0..);
+        let suspected = by_slot().filter(|(_, slot)| self.suspects.contains(*slot));
+        let leaving: Vec<NodeId> = suspected.map(|(node, _)| node).collect();
         let mut replaced = SlotSet::EMPTY;
         for slot in self.suspects.iter() {
-            let (Ok(index), Some(node)) = (usize::try_from(slot), placement.pick_replacement(&taken)) else { continue };
-            taken.push(node);
+            let (Ok(index), Some(node)) = (usize::try_from(slot), placement.pick_replacement(&bookies, &leaving))
+            else {
+                continue;
+            };
             bookies[index] = node;
             replaced.insert(slot);
         }

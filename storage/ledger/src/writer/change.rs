@@ -65,14 +65,17 @@ impl LedgerWriter {
     fn pick_ensemble(&mut self) -> Option<(Vec<NodeId>, SlotSet)> {
         let suspects = self.slots.suspects();
         let mut bookies = self.metadata.last_fragment().bookies.clone();
-        let mut taken = bookies.clone();
+        let by_slot = || bookies.iter().copied().zip(0..);
+        let leaving: Vec<NodeId> =
+            by_slot().filter(|(_, slot)| suspects.contains(*slot)).map(|(node, _)| node).collect();
         let mut replaced = SlotSet::EMPTY;
-        for (bookie, slot) in bookies.iter_mut().zip(0..).filter(|(_, slot)| suspects.contains(*slot)) {
-            if let Some(node) = self.placement.pick_replacement(&taken) {
-                taken.push(node);
-                *bookie = node;
-                replaced.insert(slot);
-            }
+        for slot in suspects.iter() {
+            let (Ok(index), Some(node)) = (usize::try_from(slot), self.placement.pick_replacement(&bookies, &leaving))
+            else {
+                continue;
+            };
+            bookies[index] = node;
+            replaced.insert(slot);
         }
         (!replaced.is_empty()).then_some((bookies, replaced))
     }
