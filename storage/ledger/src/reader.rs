@@ -1,16 +1,19 @@
 //! Reads confirmed entries of one ledger, from whichever copy answers.
 //!
-//! **What**  A read goes to one bookie with a copy; on a negative, an unclear answer or silence it goes on to the next
-//! copy. Where entries are striped over the ensemble or the range crosses fragments, the parts are asked for one after
+//! **What**  A read goes to one bookie with a copy; on a negative or an unclear answer it goes on to the next copy at once.
+//! A bookie that does not answer within `speculate_after` is not given up: the next copy is asked as well, and the first
+//! good answer wins. So one slow bookie costs a read that pause, not its timeout. Where entries are striped over the ensemble or the range crosses fragments, the parts are asked for one after
 //! the other and merged.
 //!
-//! **States** (of each read)  Asked → Asked (next copy, next part) → done.
+//! **States** (of each read)  Asked → Asked (one more copy, next copy, next part) → done.
 //!
 //! **Invariants**
 //! - I1  a read gives consecutive entries, the first being the one asked for, and at least one of them or an error.
 //! - I2  no answer is given above a closed ledger's last entry.
 //! - I3  an entry is called lost only when every slot of its write set explicitly denied it (B5, B8).
-//! - I4  reads under way ≤ `options.reads_max`; each asks one bookie at a time and every copy of a part once.
+//! - I4  reads under way ≤ `options.reads_max`; each asks every copy of a part at most once.
+//! - I5  a part is asked of one more bookie only when one asked said no, gave nothing usable, or was silent for
+//!   `speculate_after`; only the first good answer counts.
 //!
 //! **Not here**  Caching, reading ahead, retrying a read that failed on every copy (`managed`).
 //!
@@ -31,8 +34,11 @@ pub type ReaderEffects = Effects<LedgerEffect<ReaderEvent>>;
 /// Bounds and times of one reader.
 #[derive(Clone, Copy, Debug)]
 pub struct ReaderOptions {
-    /// A copy that does not answer for so long is given up for the next one.
+    /// A copy that does not answer for so long is given up.
     pub read_timeout: Duration,
+    /// When the copy asked last has not answered for so long, the next one is asked as well. At or above `read_timeout`
+    /// copies are asked one after the other.
+    pub speculate_after: Duration,
     /// Reads under way at the same time.
     pub reads_max: usize,
     /// The bookie to ask first where it has a copy, such as the one on this node.
@@ -73,7 +79,7 @@ impl ReadError {
     }
 }
 
-/// The request under way for one part of a read.
+/// A request under way for one part of a read.
 #[derive(Debug)]
 struct Asked {
     id: RequestId,
@@ -81,7 +87,10 @@ struct Asked {
     slot: u32,
     /// Entries asked for, from `next` on.
     count: u32,
+    /// When it is given up.
     deadline: Mono,
+    /// When the next copy is asked as well; `None` once that happened.
+    speculate_at: Option<Mono>,
 }
 
 #[derive(Debug)]
@@ -92,7 +101,8 @@ struct Read {
     last: EntryId,
     bytes_left: u32,
     found: Vec<(EntryId, EntryData)>,
-    asked: Option<Asked>,
+    /// The bookies that may still answer for `next`.
+    asked: Vec<Asked>,
     /// Slots asked for `next` so far, and those of them that denied it.
     tried: SlotSet,
     denied: SlotSet,
@@ -141,7 +151,8 @@ impl LedgerReader {
         self.next_read += 1;
         let last = EntryId(from.0.saturating_add(i64::from(entries_max.max(1)) - 1)).min(end);
         let (tried, denied) = (SlotSet::EMPTY, SlotSet::EMPTY);
-        let read = Read { id, next: from, last, bytes_left: bytes_max, found: Vec::new(), asked: None, tried, denied };
+        let read =
+            Read { id, next: from, last, bytes_left: bytes_max, found: Vec::new(), asked: Vec::new(), tried, denied };
         self.go_on(now, read, fx);
         Ok(id)
     }
@@ -149,10 +160,10 @@ impl LedgerReader {
     /// A bookie's answer; one that this machine does not wait for is ignored.
     pub fn handle_bookie(&mut self, now: Now, from: NodeId, response: BookieResponse, fx: &mut ReaderEffects) {
         let BookieResponse::Read { id, outcome, .. } = response else { return };
-        let waits = |read: &Read| read.asked.as_ref().is_some_and(|asked| asked.id == id && asked.to == from);
-        let Some(index) = self.reads.iter().position(waits) else { return };
+        let waits = |asked: &Asked| asked.id == id && asked.to == from;
+        let Some(index) = self.reads.iter().position(|read| read.asked.iter().any(waits)) else { return };
         let mut read = self.reads.swap_remove(index);
-        let Some(asked) = read.asked.take() else { return };
+        let Some(asked) = read.asked.iter().position(waits).map(|index| read.asked.swap_remove(index)) else { return };
         match outcome {
             ReadOutcome::Entries(entries) if follows(&entries, read.next) => {
                 if read.take_entries(entries, asked.count) { self.finish(read, fx) } else { self.go_on(now, read, fx) }
@@ -171,14 +182,18 @@ impl LedgerReader {
     }
 
     pub fn next_deadline(&self) -> Option<Mono> {
-        let deadline = |read: &Read| read.asked.as_ref().map(|asked| asked.deadline);
-        self.reads.iter().fold(None, |first, read| earliest(first, deadline(read)))
+        let asked = self.reads.iter().flat_map(|read| &read.asked);
+        asked.fold(None, |first, asked| earliest(first, Some(asked.next_deadline())))
     }
 
     pub fn on_deadline(&mut self, now: Now, fx: &mut ReaderEffects) {
-        let overdue = |read: &Read| read.asked.as_ref().is_some_and(|asked| asked.deadline <= now.mono);
+        let overdue = |read: &Read| read.asked.iter().any(|asked| asked.next_deadline() <= now.mono);
         while let Some(index) = self.reads.iter().position(overdue) {
-            let read = self.reads.swap_remove(index);
+            let mut read = self.reads.swap_remove(index);
+            read.asked.retain(|asked| asked.deadline > now.mono);
+            for asked in &mut read.asked {
+                asked.speculate_at = asked.speculate_at.filter(|at| *at > now.mono); // I5
+            }
             self.go_on(now, read, fx);
         }
     }
@@ -205,23 +220,29 @@ impl LedgerReader {
         self.metadata.fragment_of(read.next).bookies.get(usize::try_from(slot).ok()?).copied()
     }
 
-    /// Asks the next copy of the next part, or ends the read when there is none left.
+    /// Asks the next copy of the next part; without one it waits for those asked, or ends the read.
     fn go_on(&mut self, now: Now, mut read: Read, fx: &mut ReaderEffects) {
         let replication = self.metadata.replication;
-        let write_set = replication.write_set(read.next);
-        let Some(slot) = self.choose(&read, write_set.without(read.tried)) else {
-            return self.finish(read, fx);
+        let untried = replication.write_set(read.next).without(read.tried);
+        let next = self.choose(&read, untried).and_then(|slot| Some((slot, self.bookie_of(&read, slot)?)));
+        let Some((slot, to)) = next else {
+            return if read.asked.is_empty() { self.finish(read, fx) } else { self.reads.push(read) };
         };
         let run = replication.run_length(read.next, slot).unwrap_or(u32::MAX);
         let end = self.metadata.fragment_end(read.next).unwrap_or(EntryId(i64::MAX)).min(read.last.next());
         let count = u32::try_from(end.0 - read.next.0).unwrap_or(u32::MAX).min(run);
         assert!(count >= 1 && read.next <= read.last, "LedgerReader I1: something is left to read");
-        let Some(to) = self.bookie_of(&read, slot) else { return self.finish(read, fx) };
         let (id, ledger, bytes_max) = (self.ids.allocate(), self.ledger, read.bytes_left);
         let request = BookieRequest::Read { id, ledger, from: read.next, entries_max: count, bytes_max, fence: false };
         fx.push(LedgerEffect::Bookie { to, request });
+        assert!(!read.tried.contains(slot), "LedgerReader I4: slot {slot} is asked once for {}", read.next);
         read.tried.insert(slot);
-        read.asked = Some(Asked { id, to, slot, count, deadline: now.mono + self.options.read_timeout });
+        let deadline = now.mono + self.options.read_timeout;
+        // One who was silent has had its time: from now on the newest is watched (I5).
+        read.asked.iter_mut().for_each(|asked| asked.speculate_at = None);
+        let more = !untried.without(SlotSet::from_iter([slot])).is_empty();
+        let speculate_at = Some(now.mono + self.options.speculate_after).filter(|at| more && *at < deadline);
+        read.asked.push(Asked { id, to, slot, count, deadline, speculate_at });
         assert!(self.reads.len() < self.options.reads_max, "LedgerReader I4: room for the read under way");
         self.reads.push(read);
     }
@@ -247,6 +268,12 @@ impl LedgerReader {
     }
 }
 
+impl Asked {
+    fn next_deadline(&self) -> Mono {
+        self.speculate_at.unwrap_or(self.deadline).min(self.deadline)
+    }
+}
+
 impl Read {
     /// Takes an answer to a request for `count` entries; true when the read is done with it.
     fn take_entries(&mut self, entries: Vec<StoredEntry>, count: u32) -> bool {
@@ -259,6 +286,7 @@ impl Read {
             self.next = self.next.next();
         }
         (self.tried, self.denied) = (SlotSet::EMPTY, SlotSet::EMPTY);
+        self.asked.clear(); // I5: late answers of the others find nobody.
         // A short answer is full of bytes, or the next entry is on other copies only: the caller asks again from there.
         short || self.bytes_left == 0 || self.next > self.last
     }

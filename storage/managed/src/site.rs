@@ -23,6 +23,10 @@ pub(crate) const META_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after the metadata store said that it is unavailable.
 pub(crate) const META_PAUSE: Duration = Duration::from_millis(200);
 
+/// A bookie that has not answered a read for so long is joined by the next copy. Far above what a disk needs, far below
+/// what a consumer notices.
+const SPECULATE_AFTER: Duration = Duration::from_millis(50);
+
 /// The shared part of one managed ledger.
 #[derive(Debug)]
 pub(crate) struct Site {
@@ -77,7 +81,12 @@ impl Site {
     }
 
     pub(crate) fn reader_options(&self) -> ReaderOptions {
-        ReaderOptions { read_timeout: self.options.bookie_timeout, reads_max: 16, prefer: self.options.local_bookie }
+        ReaderOptions {
+            read_timeout: self.options.bookie_timeout,
+            speculate_after: SPECULATE_AFTER,
+            reads_max: 16,
+            prefer: self.options.local_bookie,
+        }
     }
 
     pub(crate) fn recovery_options(&self) -> RecoveryOptions {

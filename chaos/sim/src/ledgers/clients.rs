@@ -205,7 +205,8 @@ impl World {
     pub(super) fn read_back(&mut self) -> Result<(), Finding> {
         self.reader_client += 1;
         let prefer = Some(NodeId(self.reader_client - READERS));
-        let options = ReaderOptions { read_timeout: Duration::from_millis(20), reads_max: 1, prefer };
+        let (read_timeout, speculate_after) = (Duration::from_millis(20), Duration::from_millis(2));
+        let options = ReaderOptions { read_timeout, speculate_after, reads_max: 1, prefer };
         let ids = RequestIds::new(OwnerId(self.reader_client), 1);
         self.reader = Some(LedgerReader::new(ids, LEDGER, self.store.metadata.clone(), options));
         self.read_next = EntryId(0);

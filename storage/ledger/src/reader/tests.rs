@@ -27,7 +27,8 @@ impl Setup {
         let mut metadata = LedgerMetadata::new(replication, bookies(1), 0).unwrap();
         metadata.fragments.push(fragment);
         let metadata = metadata.closed_at(EntryId(19), 0);
-        let options = ReaderOptions { read_timeout: Duration::from_millis(50), reads_max: 2, prefer };
+        let (read_timeout, speculate_after) = (Duration::from_millis(50), Duration::from_millis(10));
+        let options = ReaderOptions { read_timeout, speculate_after, reads_max: 2, prefer };
         let reader = LedgerReader::new(RequestIds::new(OwnerId(1), 3), LEDGER, metadata, options);
         Self { reader, fx: Effects::new(), asked: None }
     }
@@ -184,4 +185,82 @@ fn an_open_ledger_is_read_with_the_ensemble_that_it_is_told() {
     assert_eq!(setup.sent(), (1, 29, 1));
     setup.answer(1, entries(29..30));
     assert_eq!(setup.sent(), (6, 30, 4));
+}
+
+#[test]
+fn a_silent_copy_is_joined_by_the_next_and_the_first_good_answer_wins() {
+    for first_wins in [true, false] {
+        let mut setup = Setup::new(3, 3, 2, None);
+        setup.read(0, 2, 100).unwrap();
+        assert_eq!(setup.sent(), (3, 0, 2));
+        let first = setup.asked;
+        assert_eq!(setup.reader.next_deadline(), Some(ms(10).mono));
+        setup.reader.on_deadline(ms(9), &mut setup.fx);
+        assert!(setup.fx.is_empty(), "LedgerReader I5: not before its time");
+        setup.reader.on_deadline(ms(10), &mut setup.fx);
+        assert_eq!(setup.sent(), (2, 0, 2), "LedgerReader I5");
+        let second = setup.asked;
+        let order = if first_wins { [(3, first), (2, second)] } else { [(2, second), (3, first)] };
+        setup.asked = order[0].1;
+        setup.answer(order[0].0, entries(0..2));
+        assert_eq!(setup.done(), Ok(vec![0, 1]));
+        setup.asked = order[1].1;
+        setup.answer(order[1].0, entries(0..2));
+        assert!(setup.fx.is_empty(), "LedgerReader I5: the slower answer finds nobody");
+        assert_eq!((setup.reader.reads(), setup.reader.next_deadline()), (0, None));
+    }
+}
+
+#[test]
+fn every_copy_is_asked_once_and_each_has_its_whole_timeout() {
+    let mut setup = Setup::new(3, 3, 2, None);
+    setup.read(0, 1, 100).unwrap();
+    let mut asked = vec![setup.sent().0];
+    for at in [10, 20] {
+        assert_eq!(setup.reader.next_deadline(), Some(ms(at).mono));
+        setup.reader.on_deadline(ms(at), &mut setup.fx);
+        asked.push(setup.sent().0);
+    }
+    asked.sort_unstable();
+    assert_eq!(asked, [1, 2, 3], "LedgerReader I4");
+    for at in [50, 60] {
+        assert_eq!(setup.reader.next_deadline(), Some(ms(at).mono));
+        setup.reader.on_deadline(ms(at), &mut setup.fx);
+        assert!(setup.fx.is_empty(), "others may still answer");
+    }
+    setup.reader.on_deadline(ms(70), &mut setup.fx);
+    assert_eq!(setup.done(), Err(ReadError::Unavailable { ledger: LEDGER, entry: EntryId(0) }));
+}
+
+#[test]
+fn an_unclear_answer_goes_on_at_once_while_a_slow_copy_is_still_waited_for() {
+    let mut setup = Setup::new(3, 3, 2, None);
+    setup.read(0, 1, 100).unwrap();
+    setup.sent();
+    let slow = setup.asked;
+    setup.reader.on_deadline(ms(10), &mut setup.fx);
+    setup.sent();
+    setup.answer(2, ReadOutcome::Unknown);
+    assert_eq!(setup.sent().0, 1);
+    setup.answer(1, ReadOutcome::Unknown);
+    assert!(setup.fx.is_empty(), "bookie 3 may still have it");
+    setup.asked = slow;
+    setup.answer(3, entries(0..1));
+    assert_eq!(setup.done(), Ok(vec![0]));
+}
+
+#[test]
+fn the_next_part_of_a_read_does_not_inherit_the_waiting_of_the_last() {
+    let mut setup = Setup::new(3, 2, 2, None);
+    setup.read(0, 9, 1_000).unwrap();
+    let (slow, ..) = setup.sent();
+    let slow_id = setup.asked;
+    setup.reader.on_deadline(ms(10), &mut setup.fx);
+    let (quick, from, count) = setup.sent();
+    setup.answer(quick, entries(from..from + i64::from(count)));
+    let (_, from, _) = setup.sent();
+    assert!(from > 0);
+    setup.asked = slow_id;
+    setup.answer(slow, entries(0..1));
+    assert!(setup.fx.is_empty() && setup.reader.reads() == 1, "the late answer is for a part that is done");
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 impl World {
     pub(super) fn read_back(&mut self) -> Result<(), Violation> {
-        let options = ReaderOptions { read_timeout: Duration::from_millis(20), reads_max: 1, prefer: None };
+        let (read_timeout, speculate_after) = (Duration::from_millis(20), Duration::from_micros(200));
+        let options = ReaderOptions { read_timeout, speculate_after, reads_max: 1, prefer: None };
         let ids = RequestIds::new(OwnerId(u64::try_from(READER).unwrap()), 1);
         let metadata = self.store.current.metadata.clone();
         self.reader = Some(LedgerReader::new(ids, LEDGER, metadata, options));
