@@ -22,12 +22,19 @@ pub enum BookieRequest {
     ReadLac { id: RequestId, ledger: LedgerId, fence: bool },
     /// The ledger is gone from the metadata: forget it. Idempotent.
     Delete { id: RequestId, ledger: LedgerId },
+    /// The bookie has again every entry of the ledger that its metadata says it has: what it may have lost is made good, and
+    /// it may deny what it does not have. Idempotent.
+    Repaired { id: RequestId, ledger: LedgerId },
 }
 
 impl BookieRequest {
     pub fn id(&self) -> RequestId {
         match self {
-            Self::Add { id, .. } | Self::Read { id, .. } | Self::ReadLac { id, .. } | Self::Delete { id, .. } => *id,
+            Self::Add { id, .. }
+            | Self::Read { id, .. }
+            | Self::ReadLac { id, .. }
+            | Self::Delete { id, .. }
+            | Self::Repaired { id, .. } => *id,
         }
     }
 }
@@ -35,16 +42,42 @@ impl BookieRequest {
 /// A bookie's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BookieResponse {
-    Added { id: RequestId, ledger: LedgerId, entry: EntryId, outcome: AddOutcome },
-    Read { id: RequestId, ledger: LedgerId, outcome: ReadOutcome },
-    Lac { id: RequestId, ledger: LedgerId, outcome: LacOutcome },
-    Deleted { id: RequestId, ledger: LedgerId },
+    Added {
+        id: RequestId,
+        ledger: LedgerId,
+        entry: EntryId,
+        outcome: AddOutcome,
+    },
+    Read {
+        id: RequestId,
+        ledger: LedgerId,
+        outcome: ReadOutcome,
+    },
+    Lac {
+        id: RequestId,
+        ledger: LedgerId,
+        outcome: LacOutcome,
+    },
+    Deleted {
+        id: RequestId,
+        ledger: LedgerId,
+    },
+    /// `lifted`: durable; otherwise the bookie does not know yet what it lost, or has too much to do: ask again.
+    Repaired {
+        id: RequestId,
+        ledger: LedgerId,
+        lifted: bool,
+    },
 }
 
 impl BookieResponse {
     pub fn id(&self) -> RequestId {
         match self {
-            Self::Added { id, .. } | Self::Read { id, .. } | Self::Lac { id, .. } | Self::Deleted { id, .. } => *id,
+            Self::Added { id, .. }
+            | Self::Read { id, .. }
+            | Self::Lac { id, .. }
+            | Self::Deleted { id, .. }
+            | Self::Repaired { id, .. } => *id,
         }
     }
 }

@@ -150,6 +150,7 @@ fn bookie_requests() -> Vec<(&'static str, BookieRequest)> {
         ("fencing read", read(0, 1, 0, true)),
         ("read lac", BookieRequest::ReadLac { id, ledger, fence: true }),
         ("delete", BookieRequest::Delete { id, ledger }),
+        ("repaired", BookieRequest::Repaired { id, ledger }),
     ]
 }
 
@@ -173,6 +174,8 @@ fn bookie_responses() -> Vec<(&'static str, BookieResponse)> {
         ("lac unknown", lac(LacOutcome::Unknown)),
         ("lac of no ledger", lac(LacOutcome::NoSuchLedger)),
         ("deleted", BookieResponse::Deleted { id, ledger }),
+        ("limbo lifted", BookieResponse::Repaired { id, ledger, lifted: true }),
+        ("limbo not lifted", BookieResponse::Repaired { id, ledger, lifted: false }),
     ]
 }
 

@@ -7,11 +7,11 @@ use crate::queue::{MS, Time};
 use admin::{AdminApi, AdminOptions};
 use base::{LedgerId, Mono, NamespaceName, NodeId, Now, RegionId, RegionName, Rng, TenantName};
 use bookie::layout::LayoutOptions;
-use bookie::{Bookie, BookieOptions};
+use bookie::{Bookie, BookieOptions, LedgerListing};
 use broker::io::ConnId;
 use broker::{Broker, BrokerOptions, Core, Rehearsal};
 use bytes::Bytes;
-use meta_api::{MetaEvent, MetaRequest, MetaState, Write};
+use meta_api::{MetaEvent, MetaRequest, MetaResponse, MetaState, Write};
 use node::{ADMIN_OWNER, Input, Node, Output};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -152,12 +152,12 @@ impl Region {
         let admin = AdminApi::new(AdminOptions { owner: ADMIN_OWNER, authenticate_metrics: false });
         let started = at;
         let now = self.clocks(started, at);
-        let mut known = self.known_ledgers();
+        let mut listing = self.list_ledgers();
         if bug == Some(Bug::OrphansByMistake) {
-            known.clear();
+            listing.known.clear();
         }
         let mut out = Vec::new();
-        let mut node = Node::new(now, NODE, broker, bookie, admin, &known, &mut out);
+        let mut node = Node::new(now, NODE, broker, bookie, admin, &listing, &mut out);
         let space = bookie::disk::DiskEvent::Space { free_bytes: 100 << 30, total_bytes: 100 << 30 };
         node.handle(now, Input::Disk(space), &mut out);
         node.handle(now, Input::MetaEvents(self.snapshot()), &mut out);
@@ -199,13 +199,16 @@ impl Region {
         }
     }
 
-    fn known_ledgers(&self) -> BTreeSet<LedgerId> {
-        let keys = self.meta.iter_prefix(keys::LEDGERS);
-        keys.filter_map(|(key, _)| match Key::parse(key) {
+    fn list_ledgers(&mut self) -> LedgerListing {
+        let reserve = MetaRequest::Reserve { key: keys::LEDGER_COUNTER.to_owned(), by: 1 };
+        let (MetaResponse::Reserved { first }, _) = self.meta.apply(&reserve) else {
+            unreachable!("sim: the counter of ledgers is a counter");
+        };
+        let known = self.meta.iter_prefix(keys::LEDGERS).filter_map(|(key, _)| match Key::parse(key) {
             Some(Key::Ledger(ledger)) => Some(ledger),
             _ => None,
-        })
-        .collect()
+        });
+        LedgerListing { known: known.collect(), below: LedgerId::compose(self.number, first) }
     }
 
     fn snapshot(&self) -> Vec<MetaEvent> {

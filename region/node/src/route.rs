@@ -1,13 +1,13 @@
 //! The routing table.
 
 use admin::{AdminApi, AdminEffect, HttpId, HttpRequest, HttpResponse};
-use base::{Effects, LedgerId, Mono, NodeId, Now, OwnerId, RegionName, RequestId, earliest};
+use base::{Effects, Mono, NodeId, Now, OwnerId, RegionName, RequestId, earliest};
 use bookie::disk::{DiskEvent, DiskOp};
-use bookie::{Bookie, BookieEffect, BookieStats};
+use bookie::{Bookie, BookieEffect, BookieStats, LedgerListing};
 use broker::Broker;
 use broker::io::{BrokerEffect, BrokerInput, ConnId, ConnInfo, Outgoing};
 use meta_api::{MetaEvent, MetaRequest, MetaResponse};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use wire::bookie::{BookieRequest, BookieResponse};
 use wire::frame::RawFrame;
 use wire::region::RegionFrame;
@@ -135,19 +135,19 @@ pub struct Node {
 }
 
 impl Node {
-    /// `known_ledgers` is what the metadata lists at start: everything else that the bookie holds is an orphan.
+    /// `listing` is what the metadata lists at start: what else the bookie holds of earlier ledgers is an orphan.
     pub fn new(
         now: Now,
         id: NodeId,
         broker: Broker,
         bookie: Bookie,
         admin: AdminApi,
-        known_ledgers: &BTreeSet<LedgerId>,
+        listing: &LedgerListing,
         out: &mut Vec<Output>,
     ) -> Self {
         let mut node = Self { id, broker, bookie, admin, steps: VecDeque::new() };
         let mut fx = Effects::new();
-        node.bookie.retain_ledgers(now, known_ledgers, &mut fx);
+        node.bookie.retain_ledgers(now, listing, &mut fx);
         node.steps.extend(fx.take().into_iter().map(Step::Bookie));
         node.route(now, out);
         node

@@ -12,15 +12,14 @@ use crate::shard::{Executors, NodeHandle, Shard, ShardInput};
 use crate::watch::{feed_snapshot, watch};
 use crate::{conn, http, stop, task};
 use admin::{AdminApi, AdminOptions};
-use base::{LedgerId, NodeId, RegionId, RegionName, Rng};
-use bookie::{Bookie, BookieOptions};
+use base::{NodeId, RegionId, RegionName, Rng};
+use bookie::{Bookie, BookieOptions, LedgerListing};
 use broker::io::ConnId;
 use broker::{Broker, BrokerOptions, Core};
 use disk::{DiskOptions, LogDevice};
 use meta::{MetaOptions, MetaStore, Watch};
 use node::{ADMIN_OWNER, Node};
 use quic::{Identity, QuicConfig, QuicLimits};
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
@@ -92,7 +91,7 @@ struct Listeners {
 struct Storage {
     meta: MetaStore,
     number: RegionId,
-    known_ledgers: BTreeSet<LedgerId>,
+    ledgers: LedgerListing,
     watch: Watch,
 }
 
@@ -145,7 +144,7 @@ impl Server {
         let admin =
             AdminApi::new(AdminOptions { owner: ADMIN_OWNER, authenticate_metrics: config.auth.authenticate_metrics });
         let mut first = Vec::new();
-        let mut machines = Node::new(clock.now(), NODE, broker, bookie, admin, &storage.known_ledgers, &mut first);
+        let mut machines = Node::new(clock.now(), NODE, broker, bookie, admin, &storage.ledgers, &mut first);
         let clusters = feed_snapshot(&mut machines, clock, &storage.watch, &mut first);
         geo.set_peers(&config.region, &clusters);
 
@@ -326,8 +325,8 @@ async fn open_metadata(
     if config.create_defaults {
         records::create_defaults(&handle, &config.region).await?;
     }
-    let known_ledgers = records::known_ledgers(&handle).await?;
+    let ledgers = records::list_ledgers(&handle, number).await?;
     let prefixes = Broker::watched_prefixes();
     let watch = handle.watch(&prefixes).await.map_err(|error| BootError::Storage(error.to_string()))?;
-    Ok(Storage { meta, number, known_ledgers, watch })
+    Ok(Storage { meta, number, ledgers, watch })
 }

@@ -1,8 +1,39 @@
 //! What a bookie is told at birth, what it wants done, and what it counts.
 
 use crate::disk::DiskOp;
-use base::NodeId;
+use base::{LedgerId, NodeId};
+use std::collections::BTreeSet;
+use std::time::Duration;
 use wire::bookie::BookieResponse;
+
+/// What is known of the disk when a bookie starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BookieStart {
+    /// The disk holds all that this bookie ever answered for, but for damage that the log itself shows.
+    Clean,
+    /// Anything may be missing without a trace: an empty, restored or cloned disk under a known identity. To be said at every
+    /// start until [`crate::Bookie::start_is_recorded`]; from then on the disk itself says so.
+    MayHaveLost,
+}
+
+/// What the metadata says of ledgers, as a proof for deleting others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerListing {
+    /// Every ledger that the metadata has, from a linearizable read that was begun after the process started and after
+    /// `below` was reserved.
+    pub known: BTreeSet<LedgerId>,
+    /// An id that the counter of ledgers gave to nobody, reserved before the listing: ledgers of this region at or above it
+    /// may be newer than the listing. (Ids are handed out in blocks, so one below it may be newer too; such a ledger was
+    /// not on this disk at boot.)
+    pub below: LedgerId,
+}
+
+impl LedgerListing {
+    /// Whether a ledger that was here before the listing is proven to be deleted.
+    pub fn is_gone(&self, ledger: LedgerId) -> bool {
+        ledger.region() == self.below.region() && ledger < self.below && !self.known.contains(&ledger)
+    }
+}
 
 /// Limits of one bookie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,11 +50,16 @@ pub struct BookieOptions {
     pub clean_below_percent: u32,
     /// How fast the cleaner copies live records out of mostly dead files, bytes per second.
     pub clean_bytes_per_s: u64,
+    /// What is known of the disk.
+    pub start: BookieStart,
+    /// How long an orphan stays after the listing that does not have it. Zero where the listing's node is the only one that
+    /// creates and deletes ledgers; an hour or more where others do.
+    pub orphan_grace: Duration,
 }
 
 impl BookieOptions {
     /// What a server uses: 64 MiB of pending adds and of reads, entries up to 16 MiB, 128 MiB reserve, files
-    /// below half are cleaned at 64 MiB/s.
+    /// below half are cleaned at 64 MiB/s, a clean start, no grace for orphans.
     pub fn standard() -> Self {
         Self {
             pending_bytes_max: 64 << 20,
@@ -32,6 +68,8 @@ impl BookieOptions {
             reserve_bytes: 128 << 20,
             clean_below_percent: 50,
             clean_bytes_per_s: 64 << 20,
+            start: BookieStart::Clean,
+            orphan_grace: Duration::ZERO,
         }
     }
 }
@@ -53,6 +91,10 @@ pub struct BookieStats {
     /// Log files in use.
     pub files: u64,
     pub ledgers: u64,
+    /// Ledgers that may have lost entries and are not repaired.
+    pub limbo_ledgers: u64,
+    /// Every ledger may have lost entries; lasts until [`crate::Bookie::retain_ledgers`].
+    pub limbo: bool,
     /// Points of the sparse index in memory.
     pub index_points: u64,
     /// Adds are refused because the disk is nearly full.

@@ -164,7 +164,8 @@ impl LedgerRecovery {
                 BookieResponse::Lac { .. }
                 | BookieResponse::Read { .. }
                 | BookieResponse::Added { .. }
-                | BookieResponse::Deleted { .. },
+                | BookieResponse::Deleted { .. }
+                | BookieResponse::Repaired { .. },
             ) => (),
         }
     }

@@ -154,7 +154,7 @@ impl ManagedLedger {
                     self.fit_cache();
                 }
                 BookieResponse::Deleted { id, .. } => self.discards.handle_deleted(id),
-                BookieResponse::Lac { .. } => (),
+                BookieResponse::Lac { .. } | BookieResponse::Repaired { .. } => (),
             },
         }
         self.settle(now, fx);

@@ -143,6 +143,7 @@ impl Bookie {
                 self.ledgers.remove(&ledger);
                 BookieResponse::Deleted { id, ledger }
             }
+            BookieRequest::Repaired { id, ledger } => BookieResponse::Repaired { id, ledger, lifted: true },
         }
     }
 

@@ -14,10 +14,12 @@ mod kind {
     pub(super) const READ: u8 = 2;
     pub(super) const READ_LAC: u8 = 3;
     pub(super) const DELETE: u8 = 4;
+    pub(super) const REPAIRED: u8 = 5;
     pub(super) const ADDED: u8 = 129;
     pub(super) const READ_DONE: u8 = 130;
     pub(super) const LAC: u8 = 131;
     pub(super) const DELETED: u8 = 132;
+    pub(super) const LIFTED: u8 = 133;
 }
 
 /// Outcomes on the wire. The numbers mean the same in every response that uses them.
@@ -40,6 +42,7 @@ pub fn encode_request(request: &BookieRequest, out: &mut Vec<Bytes>) {
         BookieRequest::Read { .. } => kind::READ,
         BookieRequest::ReadLac { .. } => kind::READ_LAC,
         BookieRequest::Delete { .. } => kind::DELETE,
+        BookieRequest::Repaired { .. } => kind::REPAIRED,
     };
     let mut writer = PieceWriter::new(kind, FIELDS_GUESS, out);
     writer.put_request_id(request.id());
@@ -62,7 +65,7 @@ pub fn encode_request(request: &BookieRequest, out: &mut Vec<Bytes>) {
             writer.put_u64(ledger.0);
             writer.put_flag(*fence);
         }
-        BookieRequest::Delete { id: _, ledger } => writer.put_u64(ledger.0),
+        BookieRequest::Delete { id: _, ledger } | BookieRequest::Repaired { id: _, ledger } => writer.put_u64(ledger.0),
     }
     writer.finish();
 }
@@ -74,6 +77,7 @@ pub fn encode_response(response: &BookieResponse, out: &mut Vec<Bytes>) {
         BookieResponse::Read { .. } => kind::READ_DONE,
         BookieResponse::Lac { .. } => kind::LAC,
         BookieResponse::Deleted { .. } => kind::DELETED,
+        BookieResponse::Repaired { .. } => kind::LIFTED,
     };
     let mut writer = PieceWriter::new(kind, FIELDS_GUESS, out);
     writer.put_request_id(response.id());
@@ -105,6 +109,10 @@ pub fn encode_response(response: &BookieResponse, out: &mut Vec<Bytes>) {
             }
         }
         BookieResponse::Deleted { id: _, ledger } => writer.put_u64(ledger.0),
+        BookieResponse::Repaired { id: _, ledger, lifted } => {
+            writer.put_u64(ledger.0);
+            writer.put_flag(*lifted);
+        }
     }
     writer.finish();
 }
@@ -154,6 +162,7 @@ pub fn decode_request(frame: &Bytes) -> Result<BookieRequest, PeerFrameError> {
         },
         kind::READ_LAC => BookieRequest::ReadLac { id, ledger, fence: peer::take_flag(fields)? },
         kind::DELETE => BookieRequest::Delete { id, ledger },
+        kind::REPAIRED => BookieRequest::Repaired { id, ledger },
         other => return Err(PeerFrameError::UnknownKind(other)),
     };
     peer::finish(request, fields)
@@ -178,6 +187,7 @@ pub fn decode_response(frame: &Bytes) -> Result<BookieResponse, PeerFrameError> 
         kind::READ_DONE => BookieResponse::Read { id, ledger, outcome: take_read_outcome(fields)? },
         kind::LAC => BookieResponse::Lac { id, ledger, outcome: take_lac_outcome(fields)? },
         kind::DELETED => BookieResponse::Deleted { id, ledger },
+        kind::LIFTED => BookieResponse::Repaired { id, ledger, lifted: peer::take_flag(fields)? },
         other => return Err(PeerFrameError::UnknownKind(other)),
     };
     peer::finish(response, fields)

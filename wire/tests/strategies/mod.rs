@@ -146,6 +146,7 @@ pub(crate) fn request() -> impl Strategy<Value = BookieRequest> {
         ),
         (ids(), any::<bool>()).prop_map(|((id, ledger), fence)| BookieRequest::ReadLac { id, ledger, fence }),
         ids().prop_map(|(id, ledger)| BookieRequest::Delete { id, ledger }),
+        ids().prop_map(|(id, ledger)| BookieRequest::Repaired { id, ledger }),
     ]
 }
 
@@ -179,5 +180,6 @@ pub(crate) fn response() -> impl Strategy<Value = BookieResponse> {
         (ids(), read).prop_map(|((id, ledger), outcome)| BookieResponse::Read { id, ledger, outcome }),
         (ids(), lac).prop_map(|((id, ledger), outcome)| BookieResponse::Lac { id, ledger, outcome }),
         ids().prop_map(|(id, ledger)| BookieResponse::Deleted { id, ledger }),
+        (ids(), any::<bool>()).prop_map(|((id, ledger), lifted)| BookieResponse::Repaired { id, ledger, lifted }),
     ]
 }

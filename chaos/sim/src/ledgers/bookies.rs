@@ -4,10 +4,10 @@ use super::check::Finding;
 use super::{Event, LEDGER, World};
 use crate::disk::{Platter, SimDisk};
 use crate::queue::Time;
-use base::{Effects, Mono, NodeId, Now};
+use base::{Effects, LedgerId, Mono, NodeId, Now};
 use bookie::disk::{DiskEvent, DiskOp};
 use bookie::layout::LayoutOptions;
-use bookie::{Bookie, BookieEffect, BookieOptions};
+use bookie::{Bookie, BookieEffect, BookieOptions, LedgerListing};
 use std::collections::BTreeSet;
 use wire::bookie::{AddOutcome, BookieRequest, BookieResponse, LacOutcome, ReadOutcome};
 
@@ -55,7 +55,8 @@ impl World {
         let mut bookie = Bookie::new(node, BookieOptions::standard(), log);
         let mut fx = Effects::new();
         bookie.handle_disk(now, DiskEvent::Space { free_bytes: 100 << 30, total_bytes: 100 << 30 }, &mut fx);
-        bookie.retain_ledgers(now, &BTreeSet::from([LEDGER]), &mut fx);
+        let listing = LedgerListing { known: BTreeSet::from([LEDGER]), below: LedgerId(LEDGER.0 + 1) };
+        bookie.retain_ledgers(now, &listing, &mut fx);
         host.life += 1;
         host.running = Some((bookie, disk));
         self.execute_bookie(node, fx)
@@ -144,7 +145,7 @@ impl World {
             }
             BookieResponse::Read { outcome, .. } => *outcome != ReadOutcome::Unknown,
             BookieResponse::Lac { outcome, .. } => *outcome != LacOutcome::Unknown,
-            BookieResponse::Deleted { .. } => false,
+            BookieResponse::Deleted { .. } | BookieResponse::Repaired { .. } => false,
         };
         if fences && answered {
             self.checker.fenced.insert(node);

@@ -4,6 +4,7 @@ use super::BootError;
 use super::urls::Urls;
 use crate::config::{ConfigError, ServerConfig};
 use base::{LedgerId, RegionId, RegionName};
+use bookie::LedgerListing;
 use meta::MetaHandle;
 use meta_api::{Compare, MetaRequest, MetaResponse, Write};
 use quic::Identity;
@@ -103,7 +104,16 @@ pub(super) async fn publish_own_cluster(meta: &MetaHandle, config: &ServerConfig
     }
 }
 
-pub(super) async fn known_ledgers(meta: &MetaHandle) -> Result<BTreeSet<LedgerId>, BootError> {
+/// Every ledger that the metadata has, below an id that was reserved before.
+pub(super) async fn list_ledgers(meta: &MetaHandle, region: RegionId) -> Result<LedgerListing, BootError> {
+    let request = MetaRequest::Reserve { key: keys::LEDGER_COUNTER.to_owned(), by: 1 };
+    let MetaResponse::Reserved { first } = meta.request(request).await else {
+        return Err(BootError::Storage("the counter of ledgers cannot be read from the metadata".to_owned()));
+    };
+    Ok(LedgerListing { known: known_ledgers(meta).await?, below: LedgerId::compose(region, first) })
+}
+
+async fn known_ledgers(meta: &MetaHandle) -> Result<BTreeSet<LedgerId>, BootError> {
     let mut known = BTreeSet::new();
     let mut after = None;
     loop {

@@ -11,7 +11,7 @@
 //!
 //! **Tests**  `index::tests`, `layout/tests`.
 
-use super::record::{Limbo, RecordKind, RecordView, i64_at, u32_at, u64_at};
+use super::record::{Loss, Mark, RecordKind, RecordView, i64_at, u32_at, u64_at};
 use crate::disk::FileId;
 use base::{EntryId, LedgerId};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -25,7 +25,7 @@ const FIXED_BYTES: usize = 16;
 const LEDGER_BYTES: usize = 24;
 const RUN_BYTES: usize = 24;
 const DELETED_BYTES: usize = 8;
-const LIMBO_BYTES: usize = 24;
+const LOSS_BYTES: usize = 24;
 /// No record makes the footer longer than this.
 pub(crate) const FOOTER_BYTES_PER_RECORD: usize = LEDGER_BYTES + RUN_BYTES;
 
@@ -46,6 +46,7 @@ pub struct FileRun {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerInFile {
     pub fenced: bool,
+    pub mark: Option<Mark>,
     /// The highest last-confirmed entry that an entry of this file carries.
     pub lac: EntryId,
     /// In the order in which they were written.
@@ -59,7 +60,7 @@ pub struct FileIndex {
     pub deleted: BTreeSet<LedgerId>,
     /// What stands in this file and is not followed by a deletion in it.
     pub ledgers: BTreeMap<LedgerId, LedgerInFile>,
-    pub limbo: BTreeSet<Limbo>,
+    pub losses: BTreeSet<Loss>,
     run_count: usize,
 }
 
@@ -75,15 +76,19 @@ impl FileIndex {
                 }
                 self.deleted.insert(view.ledger);
             }
-            RecordKind::Limbo => {
-                self.limbo.insert(view.limbo());
+            RecordKind::Loss => {
+                self.losses.insert(view.loss());
+            }
+            RecordKind::Suspect | RecordKind::Repaired => {
+                let ledger = self.ledger(view.ledger);
+                ledger.mark = ledger.mark.max(Some(view.mark()));
             }
             RecordKind::Footer | RecordKind::Files | RecordKind::Freed => (),
         }
     }
 
     fn ledger(&mut self, ledger: LedgerId) -> &mut LedgerInFile {
-        let fresh = || LedgerInFile { fenced: false, lac: EntryId::NONE, runs: Vec::new() };
+        let fresh = || LedgerInFile { fenced: false, mark: None, lac: EntryId::NONE, runs: Vec::new() };
         self.ledgers.entry(ledger).or_insert_with(fresh)
     }
 
@@ -104,7 +109,7 @@ impl FileIndex {
     pub(crate) fn encoded_len(&self) -> usize {
         FIXED_BYTES
             + self.deleted.len() * DELETED_BYTES
-            + self.limbo.len() * LIMBO_BYTES
+            + self.losses.len() * LOSS_BYTES
             + self.ledgers.len() * LEDGER_BYTES
             + self.run_count * RUN_BYTES
     }
@@ -113,20 +118,20 @@ impl FileIndex {
         let mut out = BytesMut::with_capacity(self.encoded_len());
         out.put_slice(&[FOOTER_FORMAT, 0, 0, 0]);
         out.put_u32_le(count(self.deleted.len()));
-        out.put_u32_le(count(self.limbo.len()));
+        out.put_u32_le(count(self.losses.len()));
         out.put_u32_le(count(self.ledgers.len()));
         for ledger in &self.deleted {
             out.put_u64_le(ledger.0);
         }
-        for limbo in &self.limbo {
-            out.put_u64_le(limbo.through.0);
-            out.put_u64_le(limbo.file.0);
-            out.put_u64_le(limbo.up_to);
+        for loss in &self.losses {
+            out.put_u64_le(u64::from(loss.measured));
+            out.put_u64_le(loss.file.0);
+            out.put_u64_le(loss.up_to);
         }
         for (id, ledger) in &self.ledgers {
             out.put_u64_le(id.0);
             out.put_i64_le(ledger.lac.0);
-            out.put_u32_le(u32::from(ledger.fenced));
+            out.put_u32_le(encode_flags(ledger));
             out.put_u32_le(count(ledger.runs.len()));
             for run in &ledger.runs {
                 out.put_i64_le(run.first.0);
@@ -147,22 +152,24 @@ impl FileIndex {
         if fixed[0] != FOOTER_FORMAT {
             return None;
         }
-        let (deleted, limbo, ledgers) = (u32_at(fixed, 4), u32_at(fixed, 8), u32_at(fixed, 12));
+        let (deleted, losses, ledgers) = (u32_at(fixed, 4), u32_at(fixed, 8), u32_at(fixed, 12));
         let mut index = Self::default();
         for _ in 0..deleted {
             index.deleted.insert(LedgerId(u64_at(cursor.take(DELETED_BYTES)?, 0)));
         }
-        for _ in 0..limbo {
-            let raw = cursor.take(LIMBO_BYTES)?;
-            let (through, file) = (LedgerId(u64_at(raw, 0)), FileId(u64_at(raw, 8)));
-            index.limbo.insert(Limbo { through, file, up_to: u64_at(raw, 16) });
+        for _ in 0..losses {
+            let raw = cursor.take(LOSS_BYTES)?;
+            let (measured, file) = (u64_at(raw, 0) != 0, FileId(u64_at(raw, 8)));
+            index.losses.insert(Loss { file, up_to: u64_at(raw, 16), measured });
         }
         for _ in 0..ledgers {
             let raw = cursor.take(LEDGER_BYTES)?;
             let runs = usize::try_from(u32_at(raw, 20)).ok()?;
             let raw_runs = cursor.take(runs.checked_mul(RUN_BYTES)?)?;
+            let (fenced, mark) = decode_flags(u32_at(raw, 16));
             let ledger = LedgerInFile {
-                fenced: u32_at(raw, 16) != 0,
+                fenced,
+                mark,
                 lac: EntryId(i64_at(raw, 8)),
                 runs: raw_runs.chunks_exact(RUN_BYTES).map(decode_run).collect(),
             };
@@ -186,6 +193,17 @@ impl FileRun {
         self.bytes += len;
         true
     }
+}
+
+/// Bit 0: fenced; bit 1: repaired; above them the number of the loss, 0 for none.
+fn encode_flags(ledger: &LedgerInFile) -> u32 {
+    let mark = ledger.mark.map_or(0, |mark| mark.loss << 2 | u32::from(mark.repaired) << 1);
+    mark | u32::from(ledger.fenced)
+}
+
+fn decode_flags(flags: u32) -> (bool, Option<Mark>) {
+    let mark = Mark { loss: flags >> 2, repaired: flags & 2 != 0 };
+    (flags & 1 != 0, (mark.loss > 0).then_some(mark))
 }
 
 fn decode_run(raw: &[u8]) -> FileRun {

@@ -29,8 +29,8 @@ pub use collect::{Collected, Step, Walk, collect};
 pub use group::{GROUP_ALIGN, GROUP_HEADER_BYTES};
 pub use index::{CHUNK_BYTES, FileIndex, FileRun, LedgerInFile};
 pub use record::{
-    Limbo, RECORD_HEADER_BYTES, RecordHeader, RecordKind, RecordView, delete_record, entry_record, fence_record,
-    limbo_record, relocated_record,
+    Loss, Mark, RECORD_HEADER_BYTES, RecordHeader, RecordKind, RecordView, delete_record, entry_record, fence_record,
+    loss_record, mark_record, relocated_record,
 };
 pub use recover::{LostRange, RecoverError, RecoveredFile, RecoveredLog, Recovery, recover};
 pub use scan::{DamageReport, ScanOutcome, TornTail, scan};

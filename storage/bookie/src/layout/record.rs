@@ -9,8 +9,8 @@
 //! | 2–3 | length of the head |
 //! | 4–7 | length of the body |
 //! | 8–15 | ledger |
-//! | 16–23 | entry (for `Freed` and `Limbo`: the file) |
-//! | 24–31 | last confirmed entry that the writer knew (`Footer`: the file that follows; `Limbo`: an offset) |
+//! | 16–23 | entry (for `Freed` and `Loss`: the file; for `Suspect` and `Repaired`: the number of the loss) |
+//! | 24–31 | last confirmed entry that the writer knew (`Footer`: the file that follows; `Loss`: an offset) |
 //! | 32–35 | CRC32C of head and body |
 //! | 36–39 | CRC32C of bytes 0–35 |
 //!
@@ -43,8 +43,12 @@ pub enum RecordKind {
     Files,
     /// A file of that list is not in use any more.
     Freed,
-    /// Records were lost in a file up to an offset: of ledgers up to this one of its region nothing negative may be said.
-    Limbo,
+    /// Records that nobody can name were lost; says whether the ledgers that may miss some are marked.
+    Loss,
+    /// The ledger may miss records that were once here: it is fenced, and nothing negative is said of it.
+    Suspect,
+    /// The ledger has again all that it should have here: negatives are true. It stays fenced.
+    Repaired,
 }
 
 impl RecordKind {
@@ -57,7 +61,9 @@ impl RecordKind {
             Self::Footer => 5,
             Self::Files => 6,
             Self::Freed => 7,
-            Self::Limbo => 8,
+            Self::Loss => 8,
+            Self::Suspect => 9,
+            Self::Repaired => 10,
         }
     }
 
@@ -70,21 +76,37 @@ impl RecordKind {
             5 => Some(Self::Footer),
             6 => Some(Self::Files),
             7 => Some(Self::Freed),
-            8 => Some(Self::Limbo),
+            8 => Some(Self::Loss),
+            9 => Some(Self::Suspect),
+            10 => Some(Self::Repaired),
             _ => None,
         }
     }
 }
 
-/// Records that nobody can name were lost: what the bookie may no longer deny, and which damage that accounts for.
+/// Records that nobody can name were lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Limbo {
-    /// The highest ledger of its region that may have lost something.
-    pub through: LedgerId,
-    /// The damaged file.
+pub struct Loss {
+    /// The damaged file; [`Loss::WHOLE_DISK`] when the process was told that anything may be missing.
     pub file: FileId,
-    /// Damage below this offset of the file is accounted for by this record.
+    /// Damage below this offset of the file is accounted for by this record. Of the whole disk: counts such starts.
     pub up_to: u64,
+    /// Every ledger that may miss something is marked; before that, all are in limbo.
+    pub measured: bool,
+}
+
+impl Loss {
+    /// No file has this number.
+    pub const WHOLE_DISK: FileId = FileId(0);
+}
+
+/// What became of a ledger of which records may have been lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark {
+    /// Numbers losses in the order in which they were measured, from 1.
+    pub loss: u32,
+    /// It was repaired since.
+    pub repaired: bool,
 }
 
 /// A decoded record header whose checksum held.
@@ -137,10 +159,15 @@ impl RecordView {
         matches!(self.kind, RecordKind::Entry | RecordKind::Relocated)
     }
 
-    /// What a `Limbo` record says.
-    pub(crate) fn limbo(&self) -> Limbo {
+    /// What a `Loss` record says.
+    pub(crate) fn loss(&self) -> Loss {
         let up_to = u64::try_from(self.lac.0).unwrap_or(0);
-        Limbo { through: self.ledger, file: self.freed_file(), up_to }
+        Loss { file: self.freed_file(), up_to, measured: self.ledger.0 != 0 }
+    }
+
+    /// What a `Suspect` or `Repaired` record says.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { loss: u32::try_from(self.entry.0).unwrap_or(0), repaired: self.kind == RecordKind::Repaired }
     }
 
     /// The file that a `Freed` record names.
@@ -172,9 +199,15 @@ pub fn delete_record(ledger: LedgerId) -> Record {
     build(RecordKind::Delete, ledger, EntryId::NONE, EntryId::NONE, EntryData::default())
 }
 
-pub fn limbo_record(limbo: Limbo) -> Record {
-    let up_to = EntryId(i64::try_from(limbo.up_to).unwrap_or(i64::MAX));
-    build(RecordKind::Limbo, limbo.through, file_as_entry(limbo.file), up_to, EntryData::default())
+pub fn loss_record(loss: Loss) -> Record {
+    let up_to = EntryId(i64::try_from(loss.up_to).unwrap_or(i64::MAX));
+    let measured = LedgerId(u64::from(loss.measured));
+    build(RecordKind::Loss, measured, file_as_entry(loss.file), up_to, EntryData::default())
+}
+
+pub fn mark_record(ledger: LedgerId, mark: Mark) -> Record {
+    let kind = if mark.repaired { RecordKind::Repaired } else { RecordKind::Suspect };
+    build(kind, ledger, EntryId(i64::from(mark.loss)), EntryId::NONE, EntryData::default())
 }
 
 pub(crate) fn freed_record(file: FileId) -> Record {

@@ -2,11 +2,11 @@
 //!
 //! **Invariants**
 //! - I1  a file that was in use and is missing, shortened or unreadable is reported as a loss, never taken for empty space.
-//! - I2  a loss is reported until a limbo record accounts for it.
+//! - I2  a loss is reported until a loss record accounts for it.
 //!
 //! **Not here**  Applying the indexes (`Bookie`), opening files and syncing the tail (the device).
 
-use super::record::Limbo;
+use super::record::Loss;
 use super::scan::{DamageReport, ScanOutcome, TornTail, read_footer, scan};
 use super::window::LogBytes;
 use super::writer::{GroupWriter, OpenFile, Resume};
@@ -24,7 +24,7 @@ pub struct RecoveredLog {
     pub torn: Option<TornTail>,
     /// Damaged places, for a loud report. Empty after a crash alone.
     pub damage: Vec<DamageReport>,
-    /// Losses of records that cannot be named and that no limbo record accounts for yet.
+    /// Losses of records that cannot be named and that no loss record accounts for yet.
     pub lost: Vec<LostRange>,
 }
 
@@ -225,7 +225,8 @@ impl Opening<'_> {
     }
 
     fn finish(&mut self, tail: Option<FileId>, spare: Option<FileId>, resume: Resume) -> Recovery {
-        let accounted: BTreeSet<Limbo> = self.log.files.iter().flat_map(|f| f.index.limbo.iter().copied()).collect();
+        let losses = self.log.files.iter().flat_map(|f| f.index.losses.iter().copied());
+        let accounted: BTreeSet<Loss> = losses.filter(|loss| loss.measured).collect();
         self.log.lost.retain(|lost| !accounted.iter().any(|l| l.file == lost.file && l.up_to >= lost.up_to)); // I2
         let in_use: BTreeSet<FileId> = self.log.files.iter().map(|f| f.file).collect();
         let unused = self.files.keys().copied().filter(|f| !in_use.contains(f) && Some(*f) != spare).collect();

@@ -195,7 +195,9 @@ impl Scanner<'_> {
                 | RecordKind::Relocated
                 | RecordKind::Fence
                 | RecordKind::Delete
-                | RecordKind::Limbo => (),
+                | RecordKind::Loss
+                | RecordKind::Suspect
+                | RecordKind::Repaired => (),
             }
         }
         self.out.nonce = header.nonce;

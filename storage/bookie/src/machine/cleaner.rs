@@ -143,13 +143,19 @@ impl Bookie {
             RecordKind::Delete if self.index.tombstone_stands_in(ledger, file) => {
                 (Appending::MovedTombstone { ledger }, layout::delete_record(ledger))
             }
-            RecordKind::Limbo if self.index.limbo_stands_in(view.limbo(), file) => {
-                let limbo = view.limbo();
-                (Appending::MovedLimbo { limbo }, layout::limbo_record(limbo))
+            RecordKind::Suspect | RecordKind::Repaired if self.index.mark_stands_in(ledger, view.mark(), file) => {
+                let mark = view.mark();
+                (Appending::MovedMark { ledger, mark, from: file }, layout::mark_record(ledger, mark))
+            }
+            RecordKind::Loss if self.index.loss_stands_in(view.loss(), file) => {
+                let loss = view.loss();
+                (Appending::MovedLoss { loss }, layout::loss_record(loss))
             }
             RecordKind::Fence
             | RecordKind::Delete
-            | RecordKind::Limbo
+            | RecordKind::Suspect
+            | RecordKind::Repaired
+            | RecordKind::Loss
             | RecordKind::Footer
             | RecordKind::Files
             | RecordKind::Freed => return,
@@ -172,8 +178,17 @@ impl Bookie {
                 }
             }
             Appending::MovedTombstone { ledger } => self.index.apply_tombstone(ledger, file),
-            Appending::MovedLimbo { limbo } => self.index.apply_limbo(limbo, file),
-            Appending::Entry { .. } | Appending::Fence { .. } | Appending::Delete { .. } | Appending::Limbo { .. } => {
+            Appending::MovedMark { ledger, mark, from } => {
+                if self.index.mark_stands_in(ledger, mark, from) {
+                    self.index.apply_mark(ledger, mark, file);
+                }
+            }
+            Appending::MovedLoss { loss } => self.index.apply_loss(loss, file),
+            Appending::Entry { .. }
+            | Appending::Fence { .. }
+            | Appending::Delete { .. }
+            | Appending::Mark { .. }
+            | Appending::Loss { .. } => {
                 unreachable!("Bookie: only copies are moved");
             }
         }

@@ -1,7 +1,7 @@
 //! How much of each log file is still wanted.
 //!
 //! **Invariants**
-//! - I1  a file's pins are the index runs, fences, tombstones and limbo records that point into it; a sealed file without
+//! - I1  a file's pins are the index runs, fences, marks, tombstones and loss records that point into it; a sealed file without
 //!   pins holds nothing that anybody wants.
 //! - I2  a file is open until a record is seen in a newer one: until then more may stand in it than is known here.
 

@@ -1,17 +1,17 @@
-//! What the bookie knows of its ledgers, all of it durable: entries, fences, deletions, limbo.
+//! What the bookie knows of its ledgers, all of it durable: entries, fences, deletions, losses.
 //!
 //! **Invariants**
 //! - I1  nothing enters that is not durable.
 //! - I2  a tombstone stays until no file is left in which the deleted ledger may still stand.
-//! - I3  every run, fence, tombstone and limbo record pins the file in which it stands.
+//! - I3  every run, fence, mark, tombstone and loss record pins the file in which it stands.
 //!
 //! **Not here**  requests, appends on their way (`Bookie`), copying live records (`cleaner`).
 
 use super::files::{FileNo, FileTable, file_no};
 use super::runs::{Run, RunList};
 use crate::disk::Placement;
-use crate::layout::{Limbo, RECORD_HEADER_BYTES, RecoveredFile};
-use base::{EntryId, LedgerId, RegionId};
+use crate::layout::{Loss, Mark, RECORD_HEADER_BYTES, RecoveredFile};
+use base::{EntryId, LedgerId};
 use std::collections::BTreeMap;
 
 /// Bytes of a record without content.
@@ -24,6 +24,8 @@ pub(crate) struct Ledger {
     pub(crate) lac: EntryId,
     /// Where the fence stands.
     pub(crate) fence: Option<FileNo>,
+    /// Whether it may have lost something, and where that stands.
+    pub(crate) mark: Option<(Mark, FileNo)>,
     /// Found at boot and not written to since.
     pub(crate) untouched: bool,
 }
@@ -41,8 +43,7 @@ struct Tombstone {
 pub(crate) struct Index {
     ledgers: BTreeMap<LedgerId, Ledger>,
     deleted: BTreeMap<LedgerId, Tombstone>,
-    limbo: BTreeMap<Limbo, FileNo>,
-    limbo_through: BTreeMap<RegionId, LedgerId>,
+    losses: BTreeMap<Loss, FileNo>,
     pub(crate) files: FileTable,
 }
 
@@ -65,9 +66,12 @@ impl Index {
             if found.fenced {
                 self.apply_fence(id, file);
             }
+            if let Some(mark) = found.mark {
+                self.apply_mark(id, mark, file);
+            }
         }
-        for &limbo in &recovered.index.limbo {
-            self.apply_limbo(limbo, file);
+        for &loss in &recovered.index.losses {
+            self.apply_loss(loss, file);
         }
     }
 
@@ -79,9 +83,12 @@ impl Index {
         self.deleted.contains_key(&ledger)
     }
 
-    /// Whether records of this ledger may have been lost here: nothing negative may be said, and it takes no new entries.
-    pub(crate) fn in_limbo(&self, ledger: LedgerId) -> bool {
-        self.limbo_through.get(&ledger.region()).is_some_and(|through| ledger <= *through)
+    pub(crate) fn mark(&self, ledger: LedgerId) -> Option<Mark> {
+        self.get(ledger)?.mark.map(|(mark, _)| mark)
+    }
+
+    pub(crate) fn losses(&self) -> impl Iterator<Item = Loss> {
+        self.losses.keys().copied()
     }
 
     /// An entry is durable. Answers false when its ledger was deleted meanwhile.
@@ -124,8 +131,9 @@ impl Index {
             return false;
         };
         let newest = self.files.newest();
-        let first = ledger.runs.first_file().into_iter().chain(ledger.fence).min().unwrap_or(newest);
-        if let Some(file) = ledger.fence {
+        let bare: Vec<FileNo> = ledger.fence.into_iter().chain(ledger.mark.map(|(_, file)| file)).collect();
+        let first = ledger.runs.first_file().into_iter().chain(bare.iter().copied()).min().unwrap_or(newest);
+        for file in bare {
             self.files.unpin(file, BARE_BYTES);
         }
         ledger.runs.release(&mut self.files);
@@ -152,16 +160,22 @@ impl Index {
         self.move_pin(old, file);
     }
 
-    pub(crate) fn apply_limbo(&mut self, limbo: Limbo, file: FileNo) {
-        let old = self.limbo.insert(limbo, file);
+    pub(crate) fn apply_loss(&mut self, loss: Loss, file: FileNo) {
+        let old = self.losses.insert(loss, file);
         self.move_pin(old, file);
-        self.begin_limbo(limbo.through);
     }
 
-    /// From now on nothing negative is said about ledgers up to this one.
-    pub(crate) fn begin_limbo(&mut self, through: LedgerId) {
-        let known = self.limbo_through.entry(through.region()).or_insert(through);
-        *known = (*known).max(through);
+    /// A mark is durable; it creates the ledger when nothing else of it is known. An older one than the present is void.
+    pub(crate) fn apply_mark(&mut self, id: LedgerId, mark: Mark, file: FileNo) {
+        if self.is_deleted(id) {
+            return;
+        }
+        let ledger = self.ledgers.entry(id).or_insert_with(|| Ledger::new(false));
+        if ledger.mark.is_some_and(|(present, _)| present > mark) {
+            return;
+        }
+        let old = ledger.mark.replace((mark, file)).map(|(_, file)| file);
+        self.move_pin(old, file);
     }
 
     fn move_pin(&mut self, old: Option<FileNo>, new: FileNo) {
@@ -192,7 +206,7 @@ impl Index {
         }
     }
 
-    /// Whether this fence, tombstone or limbo record is the one that counts.
+    /// Whether this fence, mark, tombstone or loss record is the one that counts.
     pub(crate) fn fence_stands_in(&self, id: LedgerId, file: FileNo) -> bool {
         self.ledgers.get(&id).is_some_and(|ledger| ledger.fence == Some(file))
     }
@@ -201,8 +215,12 @@ impl Index {
         self.deleted.get(&id).is_some_and(|tombstone| tombstone.file == Some(file))
     }
 
-    pub(crate) fn limbo_stands_in(&self, limbo: Limbo, file: FileNo) -> bool {
-        self.limbo.get(&limbo) == Some(&file)
+    pub(crate) fn mark_stands_in(&self, id: LedgerId, mark: Mark, file: FileNo) -> bool {
+        self.ledgers.get(&id).is_some_and(|ledger| ledger.mark == Some((mark, file)))
+    }
+
+    pub(crate) fn loss_stands_in(&self, loss: Loss, file: FileNo) -> bool {
+        self.losses.get(&loss) == Some(&file)
     }
 
     #[cfg(test)]
@@ -218,6 +236,11 @@ impl Index {
         self.ledgers.len()
     }
 
+    /// Ledgers that may have lost something and are not repaired.
+    pub(crate) fn suspects(&self) -> usize {
+        self.ledgers.values().filter(|ledger| ledger.mark.is_some_and(|(mark, _)| !mark.repaired)).count()
+    }
+
     /// Points in memory.
     pub(crate) fn points(&self) -> usize {
         self.ledgers.values().map(|ledger| ledger.runs.len()).sum()
@@ -226,6 +249,6 @@ impl Index {
 
 impl Ledger {
     fn new(untouched: bool) -> Self {
-        Self { runs: RunList::default(), lac: EntryId::NONE, fence: None, untouched }
+        Self { runs: RunList::default(), lac: EntryId::NONE, fence: None, mark: None, untouched }
     }
 }

@@ -23,6 +23,8 @@
 mod cleaner;
 mod files;
 mod index;
+mod limbo;
+mod orphans;
 mod pending;
 mod reads;
 mod runs;
@@ -30,15 +32,16 @@ mod runs;
 mod tests;
 
 use crate::disk::{AppendId, DiskEvent, DiskOp, Placement, Record};
-use crate::layout::{self, Limbo, LostRange, RecoveredLog};
+use crate::layout::{self, RecoveredLog};
 use crate::options::{BookieEffect, BookieOptions, BookieStats};
-use base::{Effects, EntryData, EntryId, LedgerId, Mono, NodeId, Now, RegionId, RequestId};
+use base::{Effects, EntryData, EntryId, LedgerId, Mono, NodeId, Now, RequestId, earliest};
 use cleaner::Cleaner;
 use files::file_no;
 use index::Index;
+use limbo::LimboState;
+use orphans::Orphans;
 use pending::{Appending, Pending, ReadQuestion, Waiting};
 use reads::Reads;
-use std::collections::{BTreeMap, BTreeSet};
 use wire::bookie::{AddOutcome, BookieRequest, BookieResponse, LacOutcome};
 
 type Fx = Effects<BookieEffect>;
@@ -52,8 +55,8 @@ pub struct Bookie {
     pending: Pending,
     reads: Reads,
     cleaner: Cleaner,
-    /// Losses found at boot whose extent in ledgers is not known before [`Bookie::retain_ledgers`].
-    unmeasured: Vec<LostRange>,
+    limbo: LimboState,
+    orphans: Orphans,
     read_only: bool,
     stats: BookieStats,
 }
@@ -82,7 +85,8 @@ impl Bookie {
             cleaner: Cleaner::default(),
             reads: Reads::default(),
             pending: Pending::default(),
-            unmeasured: log.lost,
+            limbo: LimboState::open(options.start, &log.lost, &index),
+            orphans: Orphans::default(),
             read_only: false,
             options,
             index,
@@ -92,6 +96,7 @@ impl Bookie {
 
     /// Takes one request of `from`; the answer comes as an effect now or after the disk has answered.
     pub fn handle_request(&mut self, _now: Now, from: NodeId, request: BookieRequest, fx: &mut Fx) {
+        self.record_start(fx);
         match request {
             BookieRequest::Add { id, ledger, entry, lac, recovery, data } => {
                 self.add(from, Add { id, ledger, entry, lac, recovery, data }, fx);
@@ -114,6 +119,7 @@ impl Bookie {
             BookieRequest::Delete { id, ledger } => {
                 self.delete(ledger, Some(Waiting::Delete { to: from, id, ledger }), fx);
             }
+            BookieRequest::Repaired { id, ledger } => self.repaired(from, id, ledger, fx),
         }
         self.release_files(fx);
     }
@@ -138,28 +144,17 @@ impl Bookie {
         self.release_files(fx);
     }
 
-    /// Deletes every ledger that was found on disk at boot, has not been written to since and is not in `known`.
-    /// `known` must come from a linearizable read of the metadata, made after this process started. After damage the bookie
-    /// takes no new ledgers before this call: it tells old ledgers, which may have lost something, from new ones.
-    pub fn retain_ledgers(&mut self, _now: Now, known: &BTreeSet<LedgerId>, fx: &mut Fx) {
-        self.measure_limbo(known, fx);
-        let orphans: Vec<LedgerId> =
-            self.index.ledgers().filter(|(id, l)| l.untouched && !known.contains(id)).map(|(id, _)| id).collect();
-        for ledger in orphans {
-            if !self.pending.touches(ledger) {
-                self.delete(ledger, None, fx);
-            }
-        }
-        self.release_files(fx);
-    }
-
     /// When [`Bookie::on_deadline`] wants to be called.
     pub fn next_deadline(&self) -> Option<Mono> {
-        self.cleaner.next_deadline(&self.index.files)
+        let start = self.limbo.is_due().then_some(Mono::default());
+        let waiting = earliest(start, self.orphans.next_deadline());
+        earliest(waiting, self.cleaner.next_deadline(&self.index.files))
     }
 
-    /// Lets the cleaner take its next step.
+    /// Does what is due: the record of the start, orphans, the cleaner's next step.
     pub fn on_deadline(&mut self, now: Now, fx: &mut Fx) {
+        self.record_start(fx);
+        self.delete_orphans(now, fx);
         self.clean(now, fx);
         self.release_files(fx);
     }
@@ -181,6 +176,8 @@ impl Bookie {
             live_bytes,
             files: self.index.files.len() as u64,
             ledgers: self.index.ledger_count() as u64,
+            limbo_ledgers: self.index.suspects() as u64,
+            limbo: self.limbo.is_whole(),
             index_points: self.index.points() as u64,
             read_only: self.read_only,
             pending_appends: self.pending.len() as u64,
@@ -227,11 +224,11 @@ impl Bookie {
         let known = self.index.get(add.ledger);
         let fenced = known.is_some_and(|ledger| ledger.fence.is_some())
             || self.pending.fence(add.ledger).is_some()
-            || self.index.in_limbo(add.ledger);
+            || known.is_some_and(|ledger| ledger.mark.is_some()); // LimboState I3
         if fenced && !add.recovery {
             return Err(AddOutcome::Fenced); // I2
         }
-        if !self.unmeasured.is_empty() && !add.recovery {
+        if self.limbo.is_whole() && !add.recovery {
             // Until the loss is measured, a ledger known here may be incomplete and an unknown one may have been fenced.
             return Err(if known.is_some() { AddOutcome::Fenced } else { AddOutcome::Unknown });
         }
@@ -318,18 +315,28 @@ impl Bookie {
                         Waiting::Add { to, id } => {
                             respond(to, BookieResponse::Added { id, ledger, entry, outcome }, fx);
                         }
-                        Waiting::Delete { .. } | Waiting::Read { .. } | Waiting::Lac { .. } => self.wake(waiting, fx),
+                        Waiting::Delete { .. }
+                        | Waiting::Read { .. }
+                        | Waiting::Lac { .. }
+                        | Waiting::Repaired { .. } => {
+                            self.wake(waiting, fx);
+                        }
                     }
                 }
                 return;
             }
             Appending::Fence { ledger } => self.index.apply_fence(ledger, file),
             Appending::Delete { ledger } => self.index.apply_tombstone(ledger, file),
-            Appending::Limbo { limbo } => self.index.apply_limbo(limbo, file),
+            Appending::Mark { ledger, mark } => self.index.apply_mark(ledger, mark, file),
+            Appending::Loss { loss } => {
+                self.index.apply_loss(loss, file);
+                self.loss_recorded(loss);
+            }
             Appending::MovedEntry { .. }
             | Appending::MovedFence { .. }
             | Appending::MovedTombstone { .. }
-            | Appending::MovedLimbo { .. } => self.moved(now, done.what, placement),
+            | Appending::MovedMark { .. }
+            | Appending::MovedLoss { .. } => self.moved(now, done.what, placement),
         }
         for waiting in done.waiting() {
             self.wake(waiting, fx);
@@ -343,6 +350,7 @@ impl Bookie {
             Waiting::Delete { to, id, ledger } => respond(to, BookieResponse::Deleted { id, ledger }, fx),
             Waiting::Read { to, question } => self.read(to, question, 0, fx),
             Waiting::Lac { to, id, ledger } => self.answer_lac(to, id, ledger, fx),
+            Waiting::Repaired { to, id, ledger } => self.answer_repaired(to, id, ledger, fx),
         }
     }
 
@@ -354,6 +362,7 @@ impl Bookie {
             Waiting::Lac { to, id, ledger } => {
                 respond(to, BookieResponse::Lac { id, ledger, outcome: LacOutcome::Unknown }, fx);
             }
+            Waiting::Repaired { to, id, ledger } => self.answer_repaired(to, id, ledger, fx),
             // These have no word for it; the asker's timeout says the same.
             Waiting::Add { .. } | Waiting::Delete { .. } => (),
         }
@@ -366,27 +375,6 @@ impl Bookie {
             None => LacOutcome::NoSuchLedger,
         };
         respond(to, BookieResponse::Lac { id, ledger, outcome }, fx);
-    }
-
-    /// Whether "no such ledger" or "no such entry" could be a lie (I3).
-    fn may_have_lost(&self, ledger: LedgerId) -> bool {
-        !self.unmeasured.is_empty() || self.index.in_limbo(ledger)
-    }
-
-    /// After a loss: every ledger that existed before it is in limbo for good, newer ones are not.
-    fn measure_limbo(&mut self, known: &BTreeSet<LedgerId>, fx: &mut Fx) {
-        let mut highest: BTreeMap<RegionId, LedgerId> = BTreeMap::new();
-        for ledger in self.index.ledgers().map(|(id, _)| id).chain(known.iter().copied()) {
-            let through = highest.entry(ledger.region()).or_insert(ledger);
-            *through = (*through).max(ledger);
-        }
-        for lost in std::mem::take(&mut self.unmeasured) {
-            for &through in highest.values() {
-                self.index.begin_limbo(through);
-                let limbo = Limbo { through, file: lost.file, up_to: lost.up_to };
-                self.append(Appending::Limbo { limbo }, layout::limbo_record(limbo), None, fx);
-            }
-        }
     }
 
     fn note_space(&mut self, free_bytes: u64, total_bytes: u64) {

@@ -6,7 +6,7 @@
 
 use super::files::FileNo;
 use crate::disk::AppendId;
-use crate::layout::Limbo;
+use crate::layout::{Loss, Mark};
 use base::{EntryId, FixedMap, LedgerId, NodeId, RequestId};
 
 /// Requests that may wait for appends, over all appends.
@@ -19,6 +19,7 @@ pub(crate) enum Waiting {
     Delete { to: NodeId, id: RequestId, ledger: LedgerId },
     Read { to: NodeId, question: ReadQuestion },
     Lac { to: NodeId, id: RequestId, ledger: LedgerId },
+    Repaired { to: NodeId, id: RequestId, ledger: LedgerId },
 }
 
 /// A read without its fence.
@@ -45,8 +46,12 @@ pub(crate) enum Appending {
     Delete {
         ledger: LedgerId,
     },
-    Limbo {
-        limbo: Limbo,
+    Mark {
+        ledger: LedgerId,
+        mark: Mark,
+    },
+    Loss {
+        loss: Loss,
     },
     /// Copies by the cleaner out of file `from`.
     MovedEntry {
@@ -61,8 +66,13 @@ pub(crate) enum Appending {
     MovedTombstone {
         ledger: LedgerId,
     },
-    MovedLimbo {
-        limbo: Limbo,
+    MovedMark {
+        ledger: LedgerId,
+        mark: Mark,
+        from: FileNo,
+    },
+    MovedLoss {
+        loss: Loss,
     },
 }
 
@@ -114,11 +124,13 @@ impl Pending {
             }
             Appending::Fence { ledger } => self.fences.insert(ledger, id),
             Appending::Delete { ledger } => self.deletes.insert(ledger, id),
-            Appending::Limbo { .. }
+            Appending::Mark { .. }
+            | Appending::Loss { .. }
             | Appending::MovedEntry { .. }
             | Appending::MovedFence { .. }
             | Appending::MovedTombstone { .. }
-            | Appending::MovedLimbo { .. } => None,
+            | Appending::MovedMark { .. }
+            | Appending::MovedLoss { .. } => None,
         };
         assert!(twin.is_none(), "Pending I1: {what:?} is on its way once");
         self.bytes += bytes;
@@ -156,11 +168,13 @@ impl Pending {
             Appending::Delete { ledger } => {
                 self.deletes.remove(&ledger);
             }
-            Appending::Limbo { .. }
+            Appending::Mark { .. }
+            | Appending::Loss { .. }
             | Appending::MovedEntry { .. }
             | Appending::MovedFence { .. }
             | Appending::MovedTombstone { .. }
-            | Appending::MovedLimbo { .. } => (),
+            | Appending::MovedMark { .. }
+            | Appending::MovedLoss { .. } => (),
         }
         self.bytes -= bytes;
         self.waiting -= usize::from(first.is_some()) + more.len();

@@ -31,7 +31,7 @@ impl ModelBookie {
         let fences = match &request {
             BookieRequest::Add { .. } => true,
             BookieRequest::Read { fence, .. } | BookieRequest::ReadLac { fence, .. } => *fence,
-            BookieRequest::Delete { .. } => false,
+            BookieRequest::Delete { .. } | BookieRequest::Repaired { .. } => false,
         };
         if fences {
             self.journal.push_back(request);
@@ -87,7 +87,7 @@ impl ModelBookie {
                 (self.known, self.fenced) = (true, true);
                 self.answer(request)
             }
-            BookieRequest::Delete { .. } => self.answer(request),
+            BookieRequest::Delete { .. } | BookieRequest::Repaired { .. } => self.answer(request),
         }
     }
 
@@ -117,6 +117,7 @@ impl ModelBookie {
                 BookieResponse::Lac { id, ledger, outcome: LacOutcome::Lac { lac, last } }
             }
             BookieRequest::Delete { id, ledger } => BookieResponse::Deleted { id, ledger },
+            BookieRequest::Repaired { id, ledger } => BookieResponse::Repaired { id, ledger, lifted: true },
             BookieRequest::Add { id, ledger, entry, .. } => {
                 BookieResponse::Added { id, ledger, entry, outcome: AddOutcome::Unknown }
             }

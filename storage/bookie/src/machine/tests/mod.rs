@@ -1,15 +1,19 @@
 //! The bookie against a disk in memory: single rules, damage and space, and random histories against a reference model.
 
 mod damage;
+mod limbo;
 mod model;
+mod orphans;
 mod rules;
 mod space;
 
 use super::*;
 use crate::layout::LayoutOptions;
 use crate::memory_disk::{Files, MemoryDisk};
+use crate::options::{BookieStart, LedgerListing};
 use base::OwnerId;
 use bytes::Bytes;
+use std::time::Duration;
 use wire::bookie::{ReadOutcome, StoredEntry};
 
 const LAYOUT: LayoutOptions = LayoutOptions { file_bytes: 128 << 10, group_bytes_max: 32 << 10 };
@@ -23,6 +27,8 @@ fn options() -> BookieOptions {
         reserve_bytes: 0,
         clean_below_percent: 50,
         clean_bytes_per_s: 1 << 20,
+        start: BookieStart::Clean,
+        orphan_grace: Duration::ZERO,
     }
 }
 
@@ -121,15 +127,21 @@ impl World {
     }
 
     fn crash(self) -> Self {
-        let options = self.bookie.options.clone();
+        self.crash_into(BookieStart::Clean)
+    }
+
+    /// kill -9, and a start that says this of the disk.
+    fn crash_into(self, start: BookieStart) -> Self {
+        let options = BookieOptions { start, ..self.bookie.options.clone() };
         let (disk, log) = self.disk.crash();
         let bookie = Bookie::new(NodeId(1), options, log);
         Self { bookie, disk, now: self.now, answers: Vec::new(), seq: self.seq }
     }
 
     fn retain(&mut self, known: &[u64]) {
-        let (known, mut fx) = (known.iter().map(|id| LedgerId(*id)).collect(), Fx::new());
-        self.bookie.retain_ledgers(self.now, &known, &mut fx);
+        let listing = LedgerListing { known: known.iter().map(|id| LedgerId(*id)).collect(), below: LedgerId(1000) };
+        let mut fx = Fx::new();
+        self.bookie.retain_ledgers(self.now, &listing, &mut fx);
         self.perform(&mut fx);
         self.settle();
     }
@@ -188,6 +200,17 @@ impl World {
         match self.answer(id) {
             Some(BookieResponse::Lac { outcome, .. }) => *outcome,
             other => panic!("a LAC read was answered by {other:?}"),
+        }
+    }
+
+    /// Says that a ledger is repaired; whether its limbo is lifted.
+    fn repaired(&mut self, ledger: u64) -> bool {
+        let id = self.id();
+        self.ask(BookieRequest::Repaired { id, ledger: LedgerId(ledger) });
+        self.settle();
+        match self.answer(id) {
+            Some(BookieResponse::Repaired { lifted, .. }) => *lifted,
+            other => panic!("a repair was answered by {other:?}"),
         }
     }
 

@@ -218,7 +218,7 @@ impl Model {
         self.world.clean(300);
         self.check_files();
         let mut world = self.world.crash();
-        assert_eq!((world.bookie.stats().damaged_at_open, world.bookie.unmeasured.len()), (0, 0));
+        assert_eq!((world.bookie.stats().damaged_at_open, world.bookie.stats().limbo), (0, false));
         for ledger in self.gone {
             assert_eq!(world.lac(ledger, false), LacOutcome::NoSuchLedger, "{ledger} was resurrected");
         }
