@@ -114,6 +114,12 @@ impl LedgerMetadata {
         self.fragments.get(index.max(1)).map(|fragment| fragment.first_entry)
     }
 
+    /// The first entry above the fragment that begins at `first_entry`, when no writer and no recovery adds to it any more;
+    /// `None` for the last fragment of a ledger that is not closed.
+    pub fn settled_end(&self, first_entry: EntryId) -> Option<EntryId> {
+        self.fragment_end(first_entry).or_else(|| self.closed().map(|(last_entry, _)| last_entry.next()))
+    }
+
     /// The fragment that takes new entries.
     pub fn last_fragment(&self) -> &Fragment {
         assert!(!self.fragments.is_empty(), "LedgerMetadata I1: at least one fragment");
@@ -139,6 +145,20 @@ impl LedgerMetadata {
         let mut changed = self.clone();
         changed.fragments.retain(|fragment| fragment.first_entry < first_entry);
         changed.fragments.push(Fragment { first_entry, bookies });
+        changed
+    }
+
+    /// The same ledger with other bookies in these slots of the fragment that begins at `first_entry`.
+    #[must_use]
+    pub fn with_replaced(&self, first_entry: EntryId, slots: &[(u32, NodeId)]) -> Self {
+        let mut changed = self.clone();
+        for fragment in changed.fragments.iter_mut().filter(|fragment| fragment.first_entry == first_entry) {
+            for (slot, node) in slots {
+                if let Some(bookie) = usize::try_from(*slot).ok().and_then(|slot| fragment.bookies.get_mut(slot)) {
+                    *bookie = *node;
+                }
+            }
+        }
         changed
     }
 

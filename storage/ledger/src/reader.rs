@@ -25,6 +25,7 @@ mod tests;
 use crate::answer::follows;
 use crate::{LedgerEffect, LedgerMetadata, LedgerState, RequestIds, SlotSet};
 use base::{Effects, EntryData, EntryId, ErrorClass, LedgerId, Mono, NodeId, Now, RequestId, earliest};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use wire::bookie::{BookieRequest, BookieResponse, ReadOutcome, StoredEntry};
 
@@ -115,13 +116,15 @@ pub struct LedgerReader {
     ledger: LedgerId,
     metadata: LedgerMetadata,
     options: ReaderOptions,
+    /// Bookies that are asked only when no other copy is left.
+    avoided: BTreeSet<NodeId>,
     next_read: u64,
     reads: Vec<Read>,
 }
 
 impl LedgerReader {
     pub fn new(ids: RequestIds, ledger: LedgerId, metadata: LedgerMetadata, options: ReaderOptions) -> Self {
-        Self { ids, ledger, metadata, options, next_read: 0, reads: Vec::new() }
+        Self { ids, ledger, metadata, options, avoided: BTreeSet::new(), next_read: 0, reads: Vec::new() }
     }
 
     /// Reads up to `entries_max` entries and about `bytes_max` bytes (at least one entry) from `from` on. In a ledger
@@ -179,6 +182,16 @@ impl LedgerReader {
     /// New metadata of the same ledger: another ensemble, or its end.
     pub fn set_metadata(&mut self, metadata: LedgerMetadata) {
         self.metadata = metadata;
+    }
+
+    /// These bookies are asked only when no other copy is left: they are down or in doubt.
+    pub fn avoid(&mut self, bookies: BTreeSet<NodeId>) {
+        self.avoided = bookies;
+    }
+
+    /// For an owner in this crate that asks more than reads.
+    pub(crate) fn ids(&mut self) -> &mut RequestIds {
+        &mut self.ids
     }
 
     pub fn next_deadline(&self) -> Option<Mono> {
@@ -247,9 +260,12 @@ impl LedgerReader {
         self.reads.push(read);
     }
 
-    /// The preferred bookie if it has a copy, else the slot that holds the longest run; entries held by all are spread.
+    /// Of those not avoided: the preferred bookie if it has a copy, else the slot that holds the longest run; entries held by all are spread.
     fn choose(&self, read: &Read, candidates: SlotSet) -> Option<u32> {
         let replication = self.metadata.replication;
+        let avoided = |slot: &u32| self.bookie_of(read, *slot).is_some_and(|node| self.avoided.contains(&node));
+        let good: SlotSet = candidates.iter().filter(|slot| !avoided(slot)).collect();
+        let candidates = if good.is_empty() { candidates } else { good };
         let preferred =
             |slot: &u32| self.options.prefer.is_some() && self.bookie_of(read, *slot) == self.options.prefer;
         let by_run = || (0..replication.write_quorum()).rev().map(|copy| replication.slot(read.next, copy));

@@ -36,10 +36,16 @@ pub enum SeededBug {
     EnsembleWithoutResend,
     /// B7: a writer that meets a recovery puts the ledger back to open and goes on.
     WriterOverwritesRecovery,
+    /// B8 (bookie side): a bookie that may have lost data denies what it does not have.
+    LimboDenies,
+    /// LedgerRepair I2: a replacement takes its place before every entry is durable on it.
+    RepairSwapsEarly,
+    /// LedgerRepair I1: the last fragment of a ledger that is not closed is repaired.
+    RepairOfOpenFragment,
 }
 
 impl SeededBug {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::AckBelowAckQuorum,
         Self::AnyAnswerCountsAsAck,
         Self::ConfirmOutOfOrder,
@@ -55,6 +61,9 @@ impl SeededBug {
         Self::EnsembleBeforeCas,
         Self::EnsembleWithoutResend,
         Self::WriterOverwritesRecovery,
+        Self::LimboDenies,
+        Self::RepairSwapsEarly,
+        Self::RepairOfOpenFragment,
     ];
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct ModelBookie {
     /// Counts crashes: completions of an earlier life are void.
     pub(crate) life: u64,
     limbo: bool,
+    /// Lost for good: never up again.
+    pub(crate) gone: bool,
     known: bool,
     fenced: bool,
     entries: BTreeMap<EntryId, (EntryId, EntryData)>,
@@ -60,9 +62,14 @@ impl ModelBookie {
     }
 
     /// Comes back with an empty disk.
-    pub(crate) fn restart_wiped(&mut self) {
+    pub(crate) fn restart_wiped(&mut self, limbo: bool) {
         let life = self.life;
-        *self = Self { up: true, life, limbo: true, known: true, fenced: true, ..Self::default() };
+        *self = Self { up: true, life, limbo, known: true, fenced: true, ..Self::default() };
+    }
+
+    /// The node is lost with all that it held.
+    pub(crate) fn lose(&mut self) {
+        *self = Self { gone: true, life: self.life + 1, ..Self::default() };
     }
 
     pub(crate) fn is_fenced(&self) -> bool {

@@ -1,11 +1,11 @@
-//! A deterministic mini-simulator of one ledger: a writer, up to three recoveries at once, model bookies, a metadata
-//! store, and a network and disks that do what they may.
+//! A deterministic mini-simulator of one ledger: a writer, up to three recoveries and two repairs at once, model bookies, a
+//! metadata store, and a network and disks that do what they may.
 //!
 //! **What**  Every run follows from one seed: `plan` draws the options and the faults, `world` plays them, `check` judges.
-//! A run has a fault phase and a healed phase; after it the whole ledger is read back. `seeded.rs` switches on one known
-//! bug after the other and demands that the checks notice.
+//! A run has a fault phase and a healed phase; then bookies are lost for good and repaired, and the whole ledger is read
+//! back. `seeded.rs` switches on one known bug after the other and demands that the checks notice.
 //!
-//! **Invariants** checked (see `check`): B1–B7 of the crate, by observation from outside.
+//! **Invariants** checked (see `check`): B1–B8 of the crate, by observation from outside; R1–R4 of `world/repair`.
 
 #![expect(clippy::unwrap_used, reason = "a test: what cannot be is a failure of the test itself")]
 

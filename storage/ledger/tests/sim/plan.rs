@@ -1,12 +1,14 @@
 //! What happens in one run, drawn from its seed: sizes, fault rates, and a timetable of faults.
 
 use base::{NodeId, Rng};
-use ledger::{RecoveryOptions, ReplicationConfig, Seeded, WriterOptions};
+use ledger::{RecoveryOptions, RepairOptions, ReplicationConfig, Seeded, WriterOptions};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Client numbers: 0 writes, the others recover.
 pub(crate) const WRITER: usize = 0;
+/// Clients that repair have numbers from here on.
+pub(crate) const REPAIRERS: usize = 10;
 /// The reader of the end.
 pub(crate) const READER: usize = 9;
 
@@ -31,6 +33,10 @@ pub(crate) enum Fault {
     Writable(NodeId),
     /// The writer is told which bookies are up.
     Announce,
+    /// A repair under way dies and is started again.
+    KillRepair {
+        client: usize,
+    },
 }
 
 /// All times are microseconds of simulated time.
@@ -50,6 +56,9 @@ pub(crate) struct Plan {
     pub(crate) writer: WriterOptions,
     pub(crate) recovery: RecoveryOptions,
     pub(crate) takeovers: Vec<u64>,
+    /// When each repairer starts, and which bookie it takes for lost.
+    pub(crate) repairs: Vec<(u64, NodeId)>,
+    pub(crate) repair: RepairOptions,
     pub(crate) writer_closes: bool,
     pub(crate) wipes: bool,
     /// Eight times slower than the others.
@@ -84,6 +93,15 @@ impl Plan {
             read_bytes_max: u32::try_from(rng.range(10, 200)).unwrap(),
             seeded,
         };
+        let mut repairs = Rng::new(seed).fork("repairs");
+        let repair = RepairOptions {
+            request_timeout: Duration::from_millis(repairs.range(8, 40)),
+            speculate_after: Duration::from_millis(repairs.range(1, 9)),
+            attempts_max: 5,
+            batch_bytes: u32::try_from(repairs.range(10, 200)).unwrap(),
+            bytes_per_s: *repairs.pick(&[2_000, 50_000, 10_000_000]).unwrap(),
+            seeded,
+        };
         let mut plan = Self {
             replication,
             bookies,
@@ -97,6 +115,8 @@ impl Plan {
             writer,
             recovery,
             takeovers,
+            repairs: Vec::new(),
+            repair,
             writer_closes: rng.percent(50),
             wipes: false,
             slow_links: BTreeSet::new(),
@@ -105,6 +125,7 @@ impl Plan {
             rng: Rng::new(seed).fork("world"),
         };
         plan.draw_faults(&mut rng, busy);
+        plan.draw_repairs(&mut repairs, busy);
         plan
     }
 
@@ -131,6 +152,19 @@ impl Plan {
             self.faults.extend([(at, start), (at + until, end)]);
             if rng.percent(30) {
                 self.faults.push((at + rng.below(until), Fault::Announce));
+            }
+        }
+    }
+
+    /// Half of the runs repair while others write and recover; often two at once, who need not agree on who is lost.
+    fn draw_repairs(&mut self, rng: &mut Rng, busy: u64) {
+        let lost = NodeId(rng.range(1, self.bookies));
+        for client in 0..*rng.pick(&[0, 0, 1, 2]).unwrap() {
+            let lost = if rng.percent(70) { lost } else { NodeId(rng.range(1, self.bookies)) };
+            self.repairs.push((rng.below(2 * busy), lost));
+            for _ in 0..rng.below(3) {
+                let client = REPAIRERS + client;
+                self.faults.push((rng.below(2 * busy), Fault::KillRepair { client }));
             }
         }
     }

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Independent hunts per bug; the median of their lengths is printed.
 const HUNTS: u64 = 5;
-const SEEDS_MAX: u64 = 2_000;
+const SEEDS_MAX: u64 = 5_000;
 
 /// Seeds until the bug is noticed, by a check or by an assertion of a machine.
 fn hunt(bug: SeededBug, first_seed: u64) -> Option<(u64, String)> {

@@ -29,6 +29,15 @@ impl ModelStore {
     }
 }
 
+/// R2: other bookies in one settled fragment, nothing else.
+fn is_repair(before: &LedgerMetadata, after: &LedgerMetadata) -> bool {
+    let borders = |metadata: &LedgerMetadata| metadata.fragments.iter().map(|f| f.first_entry).collect::<Vec<_>>();
+    let changed: Vec<_> = before.fragments.iter().zip(&after.fragments).filter(|(old, new)| old != new).collect();
+    let settled = changed.iter().all(|(old, _)| before.settled_end(old.first_entry).is_some());
+    let same = before.state == after.state && before.replication == after.replication;
+    same && borders(before) == borders(after) && changed.len() == 1 && settled
+}
+
 /// A ledger's metadata goes only forward.
 fn check_step(before: &LedgerMetadata, after: &LedgerMetadata) -> Result<(), Violation> {
     after.check().map_err(|error| format!("B7: invalid metadata: {error}"))?;
@@ -39,6 +48,9 @@ fn check_step(before: &LedgerMetadata, after: &LedgerMetadata) -> Result<(), Vio
             false
         }
     };
+    if is_repair(before, after) {
+        return Ok(());
+    }
     let older = before.fragments.len() - 1;
     let same_past =
         after.fragments.len() < before.fragments.len() || after.fragments[..older] == before.fragments[..older];

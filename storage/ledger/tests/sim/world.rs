@@ -2,10 +2,11 @@
 
 mod faults;
 mod read_back;
+mod repair;
 
 use crate::bookie::ModelBookie;
 use crate::check::{Bookies, Checker, Violation, check_end, check_fenced};
-use crate::plan::{Fault, Plan, READER, WRITER};
+use crate::plan::{Fault, Plan, READER, REPAIRERS, WRITER};
 use crate::store::ModelStore;
 use base::{Effects, EntryData, EntryId, LedgerId, Mono, NodeId, Now, OwnerId, RequestId};
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use ledger::{
     AddError, LedgerEffect, LedgerMetadata, LedgerReader, LedgerRecovery, LedgerWriter, MetadataOutcome, Placement,
     RecoveryEvent, RequestIds, VersionedMetadata, WriterEvent,
 };
+use repair::Repairer;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::bookie::{BookieRequest, BookieResponse};
 
@@ -32,6 +34,8 @@ enum Event {
     Add,
     Takeover { client: usize },
     Recover { client: usize, metadata: VersionedMetadata },
+    Repair { client: usize },
+    KillRepair { client: usize },
     Fault(Fault),
     Heal,
 }
@@ -54,6 +58,7 @@ pub(crate) struct World {
     writer: LedgerWriter,
     writer_ended: bool,
     recoverers: Vec<Recoverer>,
+    repairers: Vec<Repairer>,
     reader: Option<LedgerReader>,
     read_next: EntryId,
     cuts: BTreeSet<(usize, NodeId)>,
@@ -85,6 +90,7 @@ impl World {
             writer,
             writer_ended: false,
             recoverers,
+            repairers: Vec::new(),
             reader: None,
             read_next: EntryId(0),
             cuts: BTreeSet::new(),
@@ -101,6 +107,7 @@ impl World {
         }
         faults.into_iter().for_each(|(at, fault)| world.push(at, Event::Fault(fault)));
         world.push(world.plan.heal_at, Event::Heal);
+        world.plan_repairs();
         world
     }
 
@@ -119,12 +126,14 @@ impl World {
         while self.now < quiet {
             self.step(quiet)?;
         }
+        self.lose_and_repair()?;
         self.read_back()
     }
 
     fn is_finished(&self) -> bool {
         let recovered = self.recoverers.iter().all(|recoverer| recoverer.done);
-        recovered && (self.writer_ended || !self.recoverers.is_empty()) && self.store.closed_at().is_some()
+        let repaired = self.repairers.iter().all(|repairer| repairer.done);
+        repaired && recovered && (self.writer_ended || !self.recoverers.is_empty()) && self.store.closed_at().is_some()
     }
 
     fn step(&mut self, end: u64) -> Result<(), Violation> {
@@ -154,6 +163,7 @@ impl World {
             Event::CasStore { client, id, version, metadata } => {
                 let before = self.store.current.metadata.clone();
                 let outcome = self.store.cas(version, metadata)?;
+                self.check_repaired(&before)?;
                 if let (None, Some(end)) = (before.closed(), self.store.closed_at()) {
                     self.checker.check_closed(end)?;
                     self.check_copies(&self.store.current.metadata, 0..=end.0)?;
@@ -172,6 +182,8 @@ impl World {
                 self.push(self.now + delay, Event::Recover { client, metadata });
             }
             Event::Recover { client, metadata } => return self.start_recovery(client, metadata),
+            Event::Repair { client } => return self.start_repair(client),
+            Event::KillRepair { client } => self.kill_repair(client),
             Event::Fault(fault) if !self.healed => return self.apply(fault),
             Event::Fault(_) => (),
             Event::Heal => return self.heal(),
@@ -361,6 +373,7 @@ impl World {
         match client {
             WRITER => self.with_writer(|writer, now, fx| writer.handle_add_response(now, from, &response, fx)),
             READER => self.with_reader(|reader, now, fx| reader.handle_bookie(now, from, response, fx)),
+            REPAIRERS.. => self.with_repair(client, |repair, now, fx| repair.handle_bookie(now, from, response, fx)),
             _ => {
                 let (mut fx, now) = (Effects::new(), self.now());
                 let Some(machine) = &mut self.recoverers[client - 1].machine else { return Ok(()) };
@@ -376,6 +389,9 @@ impl World {
         if client == WRITER {
             return self.with_writer(|writer, now, fx| writer.handle_metadata(now, id, outcome, fx));
         }
+        if client >= REPAIRERS {
+            return self.with_repair(client, |repair, now, fx| repair.handle_metadata(now, id, outcome, fx));
+        }
         let (mut fx, now) = (Effects::new(), self.now());
         if let Some(machine) = &mut self.recoverers[client - 1].machine {
             machine.handle_metadata(now, id, outcome, &mut fx);
@@ -390,6 +406,7 @@ impl World {
         match client {
             WRITER => self.with_writer(|writer, now, fx| writer.on_deadline(now, fx)),
             READER => self.with_reader(|reader, now, fx| reader.on_deadline(now, fx)),
+            REPAIRERS.. => self.with_repair(client, |repair, now, fx| repair.on_deadline(now, fx)),
             _ => {
                 let (mut fx, now) = (Effects::new(), self.now());
                 if let Some(machine) = &mut self.recoverers[client - 1].machine {
@@ -418,7 +435,9 @@ impl World {
         for effect in fx.take() {
             match effect {
                 LedgerEffect::Bookie { to, request } => {
-                    if let BookieRequest::Add { lac, .. } = &request {
+                    // Where bookies are lost, copies cannot be counted until they are repaired (R3).
+                    let counts = self.bookies.values().all(|bookie| !bookie.gone);
+                    if let (true, BookieRequest::Add { lac, .. }) = (counts, &request) {
                         self.check_copies(&self.store.current.metadata, lac.0.max(0)..=lac.0)?; // C9
                     }
                     self.send(client, to, Event::ToBookie { client, to, request });
@@ -450,6 +469,8 @@ fn event_client(event: &Event) -> Option<usize> {
         | Event::CasStore { .. }
         | Event::Takeover { .. }
         | Event::Recover { .. }
+        | Event::Repair { .. }
+        | Event::KillRepair { .. }
         | Event::Fault(_)
         | Event::Heal => None,
     }

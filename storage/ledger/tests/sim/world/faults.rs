@@ -4,6 +4,7 @@ use super::World;
 use crate::check::Violation;
 use crate::plan::Fault;
 use base::NodeId;
+use ledger::{Seeded, SeededBug};
 
 impl World {
     pub(super) fn apply(&mut self, fault: Fault) -> Result<(), Violation> {
@@ -17,7 +18,8 @@ impl World {
             }
             Fault::Restart { node, wiped } => {
                 if let Some(bookie) = self.bookies.get_mut(&node).filter(|bookie| !bookie.up) {
-                    if wiped { bookie.restart_wiped() } else { bookie.restart() }
+                    let denies = self.plan.writer.seeded == Seeded::with(SeededBug::LimboDenies);
+                    if wiped { bookie.restart_wiped(!denies) } else { bookie.restart() }
                 }
             }
             Fault::Cut { client, node } => drop(self.cuts.insert((client, node))),
@@ -27,6 +29,7 @@ impl World {
             Fault::ReadOnly(node) => self.set_read_only(node, true),
             Fault::Writable(node) => self.set_read_only(node, false),
             Fault::Announce => return self.announce(),
+            Fault::KillRepair { client } => self.kill_repair(client),
         }
         Ok(())
     }
@@ -57,7 +60,7 @@ impl World {
         self.cuts.clear();
         for bookie in self.bookies.values_mut() {
             bookie.read_only = false;
-            if !bookie.up {
+            if !bookie.up && !bookie.gone {
                 bookie.restart();
             }
         }
