@@ -148,7 +148,7 @@ impl Region {
             tenancy::Authorization::Off,
         );
         let broker = Broker::new(core, rng.fork(&format!("broker {} {}", self.name, self.boot)));
-        let bookie = Bookie::new(NODE, BookieOptions::standard(), log);
+        let bookie = Bookie::new(NODE, BookieOptions { scrub_pass: None, ..BookieOptions::standard() }, log);
         let admin = AdminApi::new(AdminOptions { owner: ADMIN_OWNER, authenticate_metrics: false });
         let started = at;
         let now = self.clocks(started, at);

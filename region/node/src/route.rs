@@ -248,6 +248,9 @@ impl Node {
             match step {
                 Step::Broker(effect) => self.route_broker(now, effect, out),
                 Step::Bookie(BookieEffect::Disk(op)) => out.push(Output::Disk(op)),
+                Step::Bookie(BookieEffect::Damaged(damage)) => {
+                    out.push(Output::Alarm { text: format!("{damage}; repair it from another copy") });
+                }
                 Step::Bookie(BookieEffect::Respond { to, response }) if to == self.id => {
                     self.tell(now, BrokerInput::Bookie { from: self.id, response });
                 }

@@ -13,7 +13,7 @@ mod options;
 
 pub use layout::{DamageReport, RecoveredLog};
 pub use machine::Bookie;
-pub use options::{BookieEffect, BookieOptions, BookieStart, BookieStats, LedgerListing};
+pub use options::{BookieEffect, BookieOptions, BookieStart, BookieStats, Damage, LedgerListing};
 
 #[cfg(test)]
 mod memory_disk;

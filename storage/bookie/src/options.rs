@@ -1,8 +1,10 @@
 //! What a bookie is told at birth, what it wants done, and what it counts.
 
 use crate::disk::DiskOp;
-use base::{LedgerId, NodeId};
+use crate::layout::DamageReport;
+use base::{EntryId, LedgerId, NodeId};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 use wire::bookie::BookieResponse;
 
@@ -50,6 +52,8 @@ pub struct BookieOptions {
     pub clean_below_percent: u32,
     /// How fast the cleaner copies live records out of mostly dead files, bytes per second.
     pub clean_bytes_per_s: u64,
+    /// How long a check of everything that is stored takes; `None` for never.
+    pub scrub_pass: Option<Duration>,
     /// What is known of the disk.
     pub start: BookieStart,
     /// How long an orphan stays after the listing that does not have it. Zero where the listing's node is the only one that
@@ -59,7 +63,8 @@ pub struct BookieOptions {
 
 impl BookieOptions {
     /// What a server uses: 64 MiB of pending adds and of reads, entries up to 16 MiB, 128 MiB reserve, files
-    /// below half are cleaned at 64 MiB/s, a clean start, no grace for orphans.
+    /// below half are cleaned at 64 MiB/s, everything is checked once in 14 days,
+    /// a clean start, no grace for orphans.
     pub fn standard() -> Self {
         Self {
             pending_bytes_max: 64 << 20,
@@ -68,6 +73,7 @@ impl BookieOptions {
             reserve_bytes: 128 << 20,
             clean_below_percent: 50,
             clean_bytes_per_s: 64 << 20,
+            scrub_pass: Some(Duration::from_secs(14 * 24 * 3600)),
             start: BookieStart::Clean,
             orphan_grace: Duration::ZERO,
         }
@@ -77,8 +83,30 @@ impl BookieOptions {
 /// What a bookie wants done, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BookieEffect {
-    Respond { to: NodeId, response: BookieResponse },
+    Respond {
+        to: NodeId,
+        response: BookieResponse,
+    },
     Disk(DiskOp),
+    /// The medium has lost something; an operator must hear this.
+    Damaged(Damage),
+}
+
+/// Damage that a check of the stored groups found. What stands there is answered `Unknown`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    pub report: DamageReport,
+    /// What is damaged, where that is known.
+    pub entry: Option<(LedgerId, EntryId)>,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.entry {
+            Some((ledger, entry)) => write!(f, "{} (ledger {ledger}, entry {entry})", self.report),
+            None => write!(f, "{}", self.report),
+        }
+    }
 }
 
 /// Numbers for metrics and people.
@@ -115,6 +143,10 @@ pub struct BookieStats {
     pub overloaded_total: u64,
     /// Reads that met damage: a wrong checksum, a foreign record, an unreadable block.
     pub damaged_reads_total: u64,
+    /// Damaged places found by the checks of stored groups, and how much was checked.
+    pub scrub_damage_total: u64,
+    pub scrubbed_bytes_total: u64,
+    pub scrub_passes_total: u64,
     /// Damaged places found when the log was opened.
     pub damaged_at_open: u64,
     /// Records the cleaner has copied to newer files.

@@ -41,6 +41,7 @@ impl Node {
             match effect {
                 BookieEffect::Respond { response, .. } => self.answers.push(response),
                 BookieEffect::Disk(op) => self.device.submit(op),
+                BookieEffect::Damaged(damage) => panic!("{damage}"),
             }
         }
     }

@@ -52,7 +52,7 @@ impl World {
         let platter = std::mem::take(&mut host.platter);
         let (disk, log) =
             SimDisk::open(platter, layout, None).map_err(|error| format!("bookie {node} does not open: {error}"))?;
-        let mut bookie = Bookie::new(node, BookieOptions::standard(), log);
+        let mut bookie = Bookie::new(node, BookieOptions { scrub_pass: None, ..BookieOptions::standard() }, log);
         let mut fx = Effects::new();
         bookie.handle_disk(now, DiskEvent::Space { free_bytes: 100 << 30, total_bytes: 100 << 30 }, &mut fx);
         let listing = LedgerListing { known: BTreeSet::from([LEDGER]), below: LedgerId(LEDGER.0 + 1) };
@@ -121,6 +121,7 @@ impl World {
                     let life = self.hosts.get(&node).map_or(0, |host| host.life);
                     self.queue.plan(at, Event::DiskRead { node, life, op });
                 }
+                BookieEffect::Damaged(damage) => return Err(format!("bookie {node}: {damage}")),
                 BookieEffect::Disk(op) => {
                     if let Some((_, disk)) = self.hosts.get_mut(&node).and_then(|host| host.running.as_mut()) {
                         disk.submit(op);

@@ -15,6 +15,7 @@
 //!
 //! **Tests**  `layout/tests` (random records, truncation and bit flips at every grain).
 
+mod check;
 mod collect;
 mod group;
 mod index;
@@ -24,6 +25,7 @@ mod scan;
 mod window;
 mod writer;
 
+pub(crate) use check::{GroupCheck, check_group};
 pub(crate) use collect::entry_data;
 pub use collect::{Collected, Step, Walk, collect};
 pub use group::{GROUP_ALIGN, GROUP_HEADER_BYTES};

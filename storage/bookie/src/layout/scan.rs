@@ -109,10 +109,10 @@ enum Group {
     NoHeader,
 }
 
-struct Placed {
-    view: RecordView,
-    offset: u64,
-    content: Bytes,
+pub(super) struct Placed {
+    pub(super) view: RecordView,
+    pub(super) offset: u64,
+    pub(super) content: Bytes,
 }
 
 struct Scanner<'a> {
@@ -253,7 +253,7 @@ impl Scanner<'_> {
 }
 
 /// The records of a group and whether every content holds; `None` when the record headers are not the ones written.
-fn split_records(header: &GroupHeader, raw: &Bytes, start: u64) -> Option<(Vec<Placed>, bool)> {
+pub(super) fn split_records(header: &GroupHeader, raw: &Bytes, start: u64) -> Option<(Vec<Placed>, bool)> {
     let (mut records, mut at, mut records_crc, mut good) = (Vec::new(), 0usize, 0, true);
     while at < raw.len() {
         let bytes = raw.get(at..at.checked_add(RECORD_HEADER_BYTES)?)?;

@@ -125,6 +125,12 @@ impl FileTable {
             .map(|(no, _)| *no)
     }
 
+    /// The first sealed file that holds anything from this number on, and the bytes written to it.
+    pub(crate) fn sealed_from(&self, first: FileNo) -> Option<(FileNo, u64)> {
+        let mut files = self.files.range(first..).filter(|(_, f)| f.sealed && f.pins > 0);
+        files.next().map(|(no, f)| (*no, f.used))
+    }
+
     pub(crate) fn mark_stuck(&mut self, file: FileNo) {
         if let Some(file) = self.files.get_mut(&file) {
             file.stuck = true;

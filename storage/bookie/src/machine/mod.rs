@@ -28,6 +28,7 @@ mod orphans;
 mod pending;
 mod reads;
 mod runs;
+mod scrub;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +43,7 @@ use limbo::LimboState;
 use orphans::Orphans;
 use pending::{Appending, Pending, ReadQuestion, Waiting};
 use reads::Reads;
+use scrub::Scrubber;
 use wire::bookie::{AddOutcome, BookieRequest, BookieResponse, LacOutcome};
 
 type Fx = Effects<BookieEffect>;
@@ -55,6 +57,7 @@ pub struct Bookie {
     pending: Pending,
     reads: Reads,
     cleaner: Cleaner,
+    scrubber: Scrubber,
     limbo: LimboState,
     orphans: Orphans,
     read_only: bool,
@@ -83,6 +86,7 @@ impl Bookie {
         Self {
             node,
             cleaner: Cleaner::default(),
+            scrubber: Scrubber::default(),
             reads: Reads::default(),
             pending: Pending::default(),
             limbo: LimboState::open(options.start, &log.lost, &index),
@@ -135,6 +139,8 @@ impl Bookie {
             DiskEvent::Read { id, outcome } => {
                 if self.cleaner.awaits(id) {
                     self.clean_block(now, outcome, fx);
+                } else if self.scrubber.awaits(id) {
+                    self.scrub_block(outcome, fx);
                 } else {
                     self.read_done(id, outcome, fx);
                 }
@@ -148,14 +154,16 @@ impl Bookie {
     pub fn next_deadline(&self) -> Option<Mono> {
         let start = self.limbo.is_due().then_some(Mono::default());
         let waiting = earliest(start, self.orphans.next_deadline());
+        let waiting = earliest(waiting, self.scrubber.next_deadline(&self.options));
         earliest(waiting, self.cleaner.next_deadline(&self.index.files))
     }
 
-    /// Does what is due: the record of the start, orphans, the cleaner's next step.
+    /// Does what is due: the record of the start, orphans, the next steps of the cleaner and the scrubber.
     pub fn on_deadline(&mut self, now: Now, fx: &mut Fx) {
         self.record_start(fx);
         self.delete_orphans(now, fx);
         self.clean(now, fx);
+        self.scrub(now, fx);
         self.release_files(fx);
     }
 

@@ -5,6 +5,7 @@ mod limbo;
 mod model;
 mod orphans;
 mod rules;
+mod scrub;
 mod space;
 
 use super::*;
@@ -27,6 +28,7 @@ fn options() -> BookieOptions {
         reserve_bytes: 0,
         clean_below_percent: 50,
         clean_bytes_per_s: 1 << 20,
+        scrub_pass: None,
         start: BookieStart::Clean,
         orphan_grace: Duration::ZERO,
     }
@@ -49,6 +51,7 @@ struct World {
     disk: MemoryDisk,
     now: Now,
     answers: Vec<BookieResponse>,
+    damage: Vec<crate::options::Damage>,
     seq: u64,
 }
 
@@ -60,7 +63,7 @@ impl World {
     fn with(options: BookieOptions, layout: LayoutOptions, files: Files) -> Self {
         let (disk, log) = MemoryDisk::open(files, layout, 1);
         let bookie = Bookie::new(NodeId(1), options, log);
-        Self { bookie, disk, now: Now::default(), answers: Vec::new(), seq: 0 }
+        Self { bookie, disk, now: Now::default(), answers: Vec::new(), damage: Vec::new(), seq: 0 }
     }
 
     fn id(&mut self) -> RequestId {
@@ -76,6 +79,7 @@ impl World {
                     self.answers.push(response);
                 }
                 BookieEffect::Disk(op) => self.disk.submit(op),
+                BookieEffect::Damaged(damage) => self.damage.push(damage),
             }
         }
     }
@@ -135,7 +139,7 @@ impl World {
         let options = BookieOptions { start, ..self.bookie.options.clone() };
         let (disk, log) = self.disk.crash();
         let bookie = Bookie::new(NodeId(1), options, log);
-        Self { bookie, disk, now: self.now, answers: Vec::new(), seq: self.seq }
+        Self { bookie, disk, now: self.now, answers: Vec::new(), damage: Vec::new(), seq: self.seq }
     }
 
     fn retain(&mut self, known: &[u64]) {
