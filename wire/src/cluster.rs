@@ -167,7 +167,9 @@ mod tests {
 
     #[test]
     fn bodies_of_entries_are_not_copied() {
-        let ClusterFrame::Inbound { frame: RegionFrame::Entry { data, .. }, .. } = &all()[3] else { panic!("no entry") };
+        let ClusterFrame::Inbound { frame: RegionFrame::Entry { data, .. }, .. } = &all()[3] else {
+            panic!("no entry")
+        };
         let mut pieces = Vec::new();
         encode(&all()[3], &mut pieces);
         assert!(pieces.iter().any(|piece| piece.as_ptr() == data.body.as_ptr()));

@@ -163,13 +163,6 @@ impl Reader {
         }
         let place = (message.id.ledger_id, message.id.entry_id, message.batch_index.unwrap_or(0));
         let mut invariants = self.world.invariants.lock().unwrap_or_else(PoisonError::into_inner);
-        invariants.delivered(
-            &self.region,
-            place,
-            &numbered.region,
-            numbered.n,
-            numbered.sent_ms,
-            clock::wall_ms(),
-        );
+        invariants.delivered(&self.region, place, &numbered.region, numbered.n, numbered.sent_ms, clock::wall_ms());
     }
 }

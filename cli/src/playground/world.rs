@@ -133,7 +133,8 @@ impl World {
 
     /// Where clients of a region begin: all of its nodes.
     pub(super) fn pulsar_urls(&self, region: &str) -> String {
-        let nodes: Vec<String> = self.places_of(region).map(|place| format!("127.0.0.1:{}", place.pulsar_port)).collect();
+        let nodes: Vec<String> =
+            self.places_of(region).map(|place| format!("127.0.0.1:{}", place.pulsar_port)).collect();
         format!("pulsar://{}", nodes.join(","))
     }
 

@@ -4,13 +4,13 @@ mod records;
 pub(crate) mod urls;
 
 use crate::clock::Clock;
+use crate::cluster::entry::{Entry, Me};
 use crate::config::{ConfigError, ServerConfig};
 use crate::entrance::{Entrance, EntranceLimits};
 use crate::geo::{self, GeoHandle};
 use crate::lock::DataLock;
 use crate::shard::{Executors, NodeHandle, Shard, ShardInput};
 use crate::watch::{feed_snapshot, watch};
-use crate::cluster::entry::{Entry, Me};
 use crate::{cluster, conn, http, stop, task};
 use admin::{AdminApi, AdminOptions};
 use base::{NodeId, RegionId, RegionName, Rng};

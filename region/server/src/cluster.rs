@@ -8,8 +8,8 @@
 
 pub(crate) mod answers;
 mod calls;
-mod founding;
 pub(crate) mod entry;
+mod founding;
 pub(crate) mod joining;
 mod passport;
 pub(crate) mod pump;

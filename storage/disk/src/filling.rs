@@ -39,8 +39,17 @@ impl Filling {
     pub(crate) fn begin(files: &LogFiles, file: FileId) -> io::Result<Self> {
         let (path, bytes) = (files.new_path(file), files.file_bytes());
         let made = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
-        let mut filling =
-            Self { file, made, direct: None, zeros: AlignedBuffer::new(), path, bytes, at: 0, allocated: false, named: false };
+        let mut filling = Self {
+            file,
+            made,
+            direct: None,
+            zeros: AlignedBuffer::new(),
+            path,
+            bytes,
+            at: 0,
+            allocated: false,
+            named: false,
+        };
         filling.allocated = match fallocate(&filling.made, FallocateFlags::empty(), 0, bytes) {
             Ok(()) => true,
             Err(rustix::io::Errno::OPNOTSUPP) => false,

@@ -4,9 +4,9 @@ use super::BootError;
 use super::urls::Urls;
 use crate::cluster::answers::nodes;
 use crate::config::{ConfigError, ServerConfig};
-use cluster::NodeRecord;
 use base::{LedgerId, RegionId, RegionName};
 use bookie::LedgerListing;
+use cluster::NodeRecord;
 use meta::MetaHandle;
 use meta_api::{Compare, MetaRequest, MetaResponse, Write};
 use quic::Identity;
@@ -19,7 +19,10 @@ const PUBLISH_TRIES: usize = 20;
 /// Keys read at once.
 const PAGE: u32 = 1000;
 
-pub(super) async fn get<T: serde::de::DeserializeOwned>(meta: &MetaHandle, key: &str) -> Result<Option<(T, u64)>, BootError> {
+pub(super) async fn get<T: serde::de::DeserializeOwned>(
+    meta: &MetaHandle,
+    key: &str,
+) -> Result<Option<(T, u64)>, BootError> {
     match meta.request(MetaRequest::Get { key: key.to_owned() }).await {
         MetaResponse::Value(None) => Ok(None),
         MetaResponse::Value(Some(found)) => {
@@ -31,7 +34,11 @@ pub(super) async fn get<T: serde::de::DeserializeOwned>(meta: &MetaHandle, key: 
     }
 }
 
-pub(super) async fn put_if_absent<T: serde::Serialize>(meta: &MetaHandle, key: String, value: &T) -> Result<(), BootError> {
+pub(super) async fn put_if_absent<T: serde::Serialize>(
+    meta: &MetaHandle,
+    key: String,
+    value: &T,
+) -> Result<(), BootError> {
     let value = serde_json::to_vec(value).map_err(|error| BootError::Storage(error.to_string()))?;
     let compare = vec![Compare::Absent { key: key.clone() }];
     let request = MetaRequest::Txn { compare, writes: vec![Write::Put { key: key.clone(), value: value.into() }] };
@@ -42,7 +49,11 @@ pub(super) async fn put_if_absent<T: serde::Serialize>(meta: &MetaHandle, key: S
 }
 
 /// The number of this region: what was agreed at the first start, or chosen now.
-pub(super) async fn own_number(meta: &MetaHandle, config: &ServerConfig, identity: &Identity) -> Result<RegionId, BootError> {
+pub(super) async fn own_number(
+    meta: &MetaHandle,
+    config: &ServerConfig,
+    identity: &Identity,
+) -> Result<RegionId, BootError> {
     let key = keys::cluster_key(&config.region);
     if let Some((known, _)) = get::<ClusterData>(meta, &key).await?
         && let Some(number) = known.number

@@ -132,10 +132,8 @@ pub(super) fn new_node(node: NodeId, cookie: String, record: &NodeRecord, more: 
     let key = keys::node_key(node);
     let value = record.encode();
     let compare = vec![Compare::Absent { key: cookie.clone() }, Compare::Absent { key: key.clone() }];
-    let mut writes = vec![
-        Write::Put { key: cookie, value: Bytes::from(node.0.to_string()) },
-        Write::Put { key, value },
-    ];
+    let mut writes =
+        vec![Write::Put { key: cookie, value: Bytes::from(node.0.to_string()) }, Write::Put { key, value }];
     writes.extend(more);
     MetaRequest::Txn { compare, writes }
 }

@@ -103,7 +103,8 @@ mod tests {
         }
         let Ok(Call::Meta(message)) = decode(encode_meta(b"raft")) else { panic!("the message is lost") };
         assert_eq!(message, "raft");
-        let answer = ClusterAnswer::Joined { node: NodeId(3), members: BTreeMap::from([(NodeId(1), "a:1".to_owned())]) };
+        let answer =
+            ClusterAnswer::Joined { node: NodeId(3), members: BTreeMap::from([(NodeId(1), "a:1".to_owned())]) };
         assert_eq!(decode_answer(&encode_answer(&answer)).unwrap(), answer);
     }
 

@@ -91,13 +91,8 @@ impl Entry {
     pub(crate) async fn find(config: &ServerConfig, identity: &Identity, cookie: u64) -> Result<Self, BootError> {
         let answers = Arc::new(Answers::new(config.region.clone()));
         let (sender, events) = pump::channel();
-        let hello = Hello {
-            region: config.region.clone(),
-            node: None,
-            incarnation: 0,
-            cookie,
-            address: config.peer_address(),
-        };
+        let hello =
+            Hello { region: config.region.clone(), node: None, incarnation: 0, cookie, address: config.peer_address() };
         let peers = PeerConfig {
             bind: SocketAddr::new(config.bind, config.node.peer_port),
             region: config.region.clone(),

@@ -142,7 +142,8 @@ impl ServerConfig {
     fn check_node(&self) -> Result<(), ConfigError> {
         let node = &self.node;
         for address in node.founders.iter().chain(&node.join) {
-            let port = address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>()));
+            let port =
+                address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>()));
             if !matches!(port, Some(Ok(1..))) {
                 let rule = format!("'{address}' is no address of a node: write host:port, such as 10.0.0.1:6655");
                 return Err(ConfigError::new("[node] founders/join", rule));
@@ -153,7 +154,8 @@ impl ServerConfig {
             return Err(ConfigError::new("[node] founders", "it names an address twice: name each node once"));
         }
         if !node.founders.is_empty() && !node.join.is_empty() {
-            let rule = "a node founds the region with others or joins one that exists: set only one of founders and join";
+            let rule =
+                "a node founds the region with others or joins one that exists: set only one of founders and join";
             return Err(ConfigError::new("[node] join", rule));
         }
         if node.founders.len() == 1 {
