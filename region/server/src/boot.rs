@@ -178,7 +178,8 @@ impl Server {
         if let Some(entry) = entry {
             task::spawn(server_pool, "peer-events", cluster::pump::pump(entry.events, node.clone()));
             task::spawn(server_pool, "leadership", cluster::pump::leadership(meta.clone(), node.clone()));
-            task::spawn(server_pool, "voters", cluster::voters::keep_voters(meta));
+            task::spawn(server_pool, "voters", cluster::voters::keep_voters(meta.clone()));
+            pool.block_on(cluster::voters::until_founded(&meta, config.node.founders.len()));
         }
         task::spawn(server_pool, "http", http::serve(listeners.http, node.clone(), pool.handle().clone()));
         let accept = accept(listeners.pulsar, node.clone(), pool.handle().clone(), config.message_bytes_max);

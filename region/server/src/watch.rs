@@ -69,6 +69,11 @@ pub(crate) async fn watch(
     mut clusters: BTreeMap<RegionName, ClusterData>,
     contacts: Option<(Contacts, Me)>,
 ) {
+    if let Some((contacts, me)) = &contacts {
+        // Nodes that joined while this one was starting are in no event any more.
+        let known = watch.items.iter();
+        known.for_each(|(key, found)| note_node(contacts, *me, key, Some(&found.value)));
+    }
     loop {
         match watch.events.next().await {
             Ok(events) => {

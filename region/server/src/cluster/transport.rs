@@ -16,12 +16,12 @@ pub(crate) struct MetaTransport(pub(crate) Arc<PeerEndpoint>);
 impl PeerTransport for MetaTransport {
     fn exchange(&self, to: NodeId, request: PeerRequest) -> PeerFuture<'_> {
         Box::pin(async move {
-            let call = request.encode().map_err(|error| PeerError::not_sent(to, error))?;
+            let call = request.encode().map_err(|error| PeerError::not_sent(to, error.to_string()))?;
             let answer = self.0.call(to, encode_meta(&call), ANSWER_MAX).await.map_err(|error| match error {
-                CallError::Down | CallError::Full | CallError::TooLarge { .. } => PeerError::not_sent(to, error),
-                _ => PeerError::unanswered(to, error),
+                CallError::Down | CallError::Full | CallError::TooLarge { .. } => PeerError::not_sent(to, error.to_string()),
+                _ => PeerError::unanswered(to, error.to_string()),
             })?;
-            PeerResponse::decode(&answer).map_err(|error| PeerError::unanswered(to, error))
+            PeerResponse::decode(&answer).map_err(|error| PeerError::unanswered(to, error.to_string()))
         })
     }
 }

@@ -21,13 +21,26 @@ enum Change {
     Promote(NodeId),
 }
 
+/// How many of so many nodes vote (I1).
+fn wanted(nodes: usize) -> usize {
+    let most = nodes.min(VOTERS_MAX);
+    if most.is_multiple_of(2) { most.saturating_sub(1) } else { most }
+}
+
+/// Waits until a region of so many founders bears the losses that it is meant to bear: before that it is not ready.
+pub(crate) async fn until_founded(meta: &MetaHandle, founders: usize) {
+    let mut ticks = tokio::time::interval(PACE / 6);
+    while meta.status().voters.len() < wanted(founders) {
+        ticks.tick().await;
+    }
+}
+
 /// The next change towards what the nodes allow; `None` when there is nothing to do.
 fn next_change(nodes: &BTreeSet<NodeId>, voters: &BTreeSet<NodeId>, learners: &BTreeSet<NodeId>) -> Option<Change> {
     if let Some(new) = nodes.iter().find(|node| !voters.contains(node) && !learners.contains(node)) {
         return Some(Change::AddLearner(*new));
     }
-    let most = nodes.len().min(VOTERS_MAX);
-    let wanted = if most.is_multiple_of(2) { most.saturating_sub(1) } else { most }; // I1
+    let wanted = wanted(nodes.len());
     let next = learners.iter().find(|node| nodes.contains(node));
     next.filter(|_| voters.len() < wanted).map(|node| Change::Promote(*node))
 }
