@@ -75,6 +75,8 @@ pub struct Core {
     pub is_gateway: bool,
     /// Regions registered as clusters with a number.
     pub(crate) region_numbers: BTreeMap<RegionName, RegionId>,
+    /// The same the other way round.
+    pub(crate) region_names: BTreeMap<RegionId, RegionName>,
     pub(crate) regions_up: FixedSet<RegionName>,
     link_numbers: Cell<u64>,
     /// No bookie takes another entry: publishing is refused rather than left without an answer.
@@ -117,6 +119,7 @@ impl Core {
             authenticator,
             authorization,
             region_numbers: BTreeMap::new(),
+            region_names: BTreeMap::new(),
             regions_up: FixedSet::default(),
             link_numbers: Cell::new(0),
             log_full: false,
@@ -168,5 +171,6 @@ impl Core {
             .clusters()
             .filter_map(|(name, data)| data.number.map(|number| (name.clone(), number)))
             .collect();
+        self.region_names = self.region_numbers.iter().map(|(name, number)| (*number, name.clone())).collect();
     }
 }

@@ -1,8 +1,9 @@
 //! What a subscription may use while it handles one input: its topic's log, the outbox, limits and fresh numbers.
 
 use crate::outbox::Outbox;
-use base::{Effects, FixedMap, Mono, Now, Position};
+use base::{Effects, FixedMap, Mono, Now, Position, RegionId, RegionName};
 use managed::{ManagedEffect, ManagedLedger, Read, ReadId};
+use std::collections::BTreeMap;
 
 /// A subscription's number within its topic, from 1; 0 is the topic itself. Never reused while the topic is loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +58,8 @@ pub struct Env<'a> {
     pub out: &'a mut Outbox,
     pub requests: &'a mut Requests,
     pub limit: &'a mut dyn DispatchLimit,
+    /// Regions that may have published entries here; consumers are told their names.
+    pub regions: &'a BTreeMap<RegionId, RegionName>,
     /// `-1` for a topic that is no partition; goes into every message id.
     pub partition: i32,
 }

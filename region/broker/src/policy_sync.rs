@@ -11,7 +11,10 @@
 //!
 //! **Not here**  Creating tenants: who may use a region is said in that region. Deleting: each region deletes for itself.
 //!
-//! **Tests**  `chaos/live` (two regions see each other's records).
+//! **Tests**  `policy_sync/tests.rs`; `chaos/live` (two regions see each other's records).
+
+#[cfg(test)]
+mod tests;
 
 use crate::broker::Broker;
 use crate::io::BrokerEffect;

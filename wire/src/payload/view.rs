@@ -10,11 +10,11 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 
 /// Announces a checksum.
-const CHECKSUM_MAGIC: u16 = 0x0e01;
+pub(super) const CHECKSUM_MAGIC: u16 = 0x0e01;
 /// Magic and checksum, in bytes.
-const CHECKSUM_BYTES: usize = 6;
+pub(super) const CHECKSUM_BYTES: usize = 6;
 /// The size field of the metadata, in bytes.
-const SIZE_BYTES: usize = 4;
+pub(super) const SIZE_BYTES: usize = 4;
 
 /// Why a body cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,7 +102,7 @@ pub fn verify_checksum(body: &[u8]) -> Result<Checksum, PayloadError> {
 }
 
 /// The stored checksum and what it covers; `None` when there is none.
-fn split_checksum(body: &[u8]) -> Result<Option<(u32, &[u8])>, PayloadError> {
+pub(super) fn split_checksum(body: &[u8]) -> Result<Option<(u32, &[u8])>, PayloadError> {
     let mut magic = body;
     if magic.try_get_u16().ok() != Some(CHECKSUM_MAGIC) {
         return Ok(None);

@@ -4,6 +4,8 @@
 //! - I1  nothing is sent to a consumer without permits or to a connection whose window is full.
 //! - I2  an entry costs as many permits as it has messages that are not acknowledged; so permits are negative by less
 //!   than one batch at the most.
+//! - I3  an entry that was published here goes out as the producer's bytes; one from another region names it in
+//!   `replicated_from`, and differs in nothing else.
 
 use super::SubscriptionOptions;
 use super::consumer::{ConsumerKey, Consumers, SubType};
@@ -11,10 +13,11 @@ use super::meters::{Sent, SubscriptionMeters};
 use super::pending::RedeliveryCounts;
 use crate::env::{Env, SubId};
 use crate::io::Outgoing;
-use base::Position;
+use base::{Position, RegionName};
 use managed::{Cursor, CursorId, Entry};
 use wire::commands::{message, message_id_in};
 use wire::frame::encode_message_start;
+use wire::payload::ReplicatedBody;
 use wire::stored::StoredHead;
 
 /// What a dispatcher may use of the subscription that it belongs to.
@@ -99,9 +102,27 @@ impl Members<'_> {
         if frames.capacity() < FRAME_START_BYTES_MAX {
             frames.reserve(FRAME_STARTS_BYTES);
         }
-        encode_message_start(&command, entry.data.body.len(), frames);
-        env.out.send(key.conn, Outgoing::Two(frames.split().freeze(), entry.data.body.clone()));
+        let body = &entry.data.body;
+        // A body that cannot be taken apart goes out as it is: the client checks it itself.
+        let payload = match origin_of(entry, env).and_then(|from| ReplicatedBody::new(body, from.as_str()).ok()) {
+            Some(replicated) => {
+                encode_message_start(&command, replicated.body_bytes(), frames);
+                replicated.put_start(frames);
+                replicated.payload()
+            }
+            None => {
+                encode_message_start(&command, body.len(), frames);
+                body.clone()
+            }
+        };
+        env.out.send(key.conn, Outgoing::Two(frames.split().freeze(), payload));
     }
+}
+
+/// The region that an entry came from; `None` when it was published here, or in a region that is no longer registered.
+fn origin_of<'e>(entry: &Entry, env: &Env<'e>) -> Option<&'e RegionName> {
+    let origin = StoredHead::decode(&entry.data.head).ok()?.origin?;
+    env.regions.get(&origin.region)
 }
 
 /// Messages in an entry. A head that cannot be read counts as one message: the client checks the body itself.

@@ -43,6 +43,8 @@ mod tests_acks;
 #[cfg(test)]
 mod tests_bed;
 #[cfg(test)]
+mod tests_deliver;
+#[cfg(test)]
 mod tests_key_shared;
 #[cfg(test)]
 mod tests_model;

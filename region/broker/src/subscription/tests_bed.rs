@@ -7,7 +7,7 @@ use crate::admin_command::AdminReply;
 use crate::env::{DispatchLimit, Env, Requests, SubId};
 use crate::io::{BrokerEffect, ConnId, Outgoing};
 use crate::outbox::{Note, Outbox, WINDOW_BYTES};
-use base::{Effects, EntryData, Mono, Now, OwnerId, Position, RegionId, SubscriptionName};
+use base::{Effects, EntryData, Mono, Now, OwnerId, Position, RegionId, RegionName, SubscriptionName};
 use bytes::{Bytes, BytesMut};
 use ledger::ReplicationConfig;
 use managed::testing::Storage;
@@ -22,7 +22,7 @@ use wire::pulsar::command_ack::AckType;
 use wire::pulsar::{
     BaseCommand, CommandAck, CommandAckResponse, CommandRedeliverUnacknowledgedMessages, MessageIdData, MessageMetadata,
 };
-use wire::stored::{EntryFormat, StoredHead};
+use wire::stored::{EntryFormat, Origin, StoredHead};
 
 static FILL: [u8; 4 << 20] = [0; 4 << 20];
 
@@ -86,12 +86,17 @@ pub(super) struct Bed {
     pub out: Outbox,
     requests: Requests,
     pub limit: TestLimit,
+    pub regions: BTreeMap<RegionId, RegionName>,
+    /// Where what is added was first published.
+    pub origin: Option<Origin>,
     pub partition: i32,
     pub sub: Subscription,
     /// Outcomes that the storage gave and the subscription has not heard of.
     pub events: VecDeque<ManagedEvent>,
     pub published: Vec<Position>,
     pub delivered: Vec<Delivered>,
+    /// Bodies of what was delivered, in order.
+    pub bodies: Vec<Bytes>,
     /// Everything else that connections were sent, in order.
     pub commands: Vec<(ConnId, BaseCommand)>,
     pub notes: Vec<Note>,
@@ -113,6 +118,18 @@ pub(super) enum Cache {
 pub(super) const OPTIONS: SubscriptionOptions =
     SubscriptionOptions { unacked_max_per_consumer: 50_000, unacked_max_per_subscription: 200_000 };
 
+fn ledger_options(cache: Cache) -> ManagedOptions {
+    let mut options = ManagedOptions::new(RegionId(1), ReplicationConfig::new(3, 3, 2).unwrap());
+    options.ledger_entries_max = 7;
+    options.retention = Retention::FOREVER;
+    if cache == Cache::Cold {
+        options.cache_bytes_max = 500;
+        options.read_block_bytes = 300;
+        options.pending_requests_max = 3;
+    }
+    options
+}
+
 impl Bed {
     pub(super) fn new() -> Self {
         Self::with(OPTIONS, Cache::Warm)
@@ -122,16 +139,8 @@ impl Bed {
         let now = Now { mono: Mono(1_000_000_000), wall_ms: 1_700_000_000_000 };
         let mut storage = Storage::new(3);
         let mut fx = Effects::new();
-        let mut ledger_options = ManagedOptions::new(RegionId(1), ReplicationConfig::new(3, 3, 2).unwrap());
-        ledger_options.ledger_entries_max = 7;
-        ledger_options.retention = Retention::FOREVER;
-        if cache == Cache::Cold {
-            ledger_options.cache_bytes_max = 500;
-            ledger_options.read_block_bytes = 300;
-            ledger_options.pending_requests_max = 3;
-        }
         let (mode, nodes) = (OpenMode::CreateIfAbsent, storage.nodes());
-        let mut log = ManagedLedger::open(OwnerId(1), "/ml/t".into(), mode, ledger_options, nodes, now, &mut fx);
+        let mut log = ManagedLedger::open(OwnerId(1), "/ml/t".into(), mode, ledger_options(cache), nodes, now, &mut fx);
         storage.drive(now, &mut log, &mut fx);
         let mut requests = Requests::default();
         let ctx = requests.context(SUB);
@@ -148,11 +157,14 @@ impl Bed {
             out: Outbox::new(),
             requests,
             limit: TestLimit::default(),
+            regions: BTreeMap::new(),
+            origin: None,
             partition: -1,
             sub,
             events: VecDeque::new(),
             published: Vec::new(),
             delivered: Vec::new(),
+            bodies: Vec::new(),
             commands: Vec::new(),
             notes: Vec::new(),
             admin: Vec::new(),
@@ -160,6 +172,19 @@ impl Bed {
             next_request: 0,
             next_add: 0,
         }
+    }
+
+    /// The topic is lost with its process and opened anew from its log: consumers are gone.
+    pub(super) fn reopen(&mut self) {
+        self.fx.take();
+        let (mode, nodes, options) = (OpenMode::MustExist, self.storage.nodes(), ledger_options(Cache::Warm));
+        self.log = ManagedLedger::open(OwnerId(1), "/ml/t".into(), mode, options, nodes, self.now, &mut self.fx);
+        self.drive();
+        self.events.clear();
+        let (cursor, _) = self.log.cursors().next().expect("the cursor is durable");
+        let name = SubscriptionName::parse("sub").unwrap();
+        self.sub = Subscription::new(SUB, name, cursor, Durability::Durable, OPTIONS);
+        self.requests = Requests::default();
     }
 
     /// Runs `act` on the subscription with its surroundings, then takes in what it sent.
@@ -171,6 +196,7 @@ impl Bed {
             out: &mut self.out,
             requests: &mut self.requests,
             limit: &mut self.limit,
+            regions: &self.regions,
             partition: self.partition,
         };
         let result = act(&mut self.sub, &mut env);
@@ -252,7 +278,7 @@ impl Bed {
             broker_timestamp_ms: self.now.wall_ms,
             index: self.next_add,
             messages: draft.batch.max(1),
-            origin: None,
+            origin: self.origin,
         }
         .encode(&mut head);
         self.next_add += 1;
@@ -424,9 +450,12 @@ impl Bed {
         }
         match bytes {
             Outgoing::One(frame) => self.commands.push((conn, decode_command(&frame.slice(8..)).unwrap())),
-            Outgoing::Two(start, _) => {
+            Outgoing::Two(start, payload) => {
                 let command_bytes = u32::from_be_bytes(start[4..8].try_into().unwrap()) as usize;
                 let command = decode_command(&start.slice(8..8 + command_bytes)).unwrap().command;
+                let total = u32::from_be_bytes(start[..4].try_into().unwrap()) as usize;
+                assert_eq!(total + 4, start.len() + payload.len(), "the frame has the size that it announces");
+                self.bodies.push([&start[8 + command_bytes..], &payload[..]].concat().into());
                 let Some(Command::Message(command)) = command else { panic!("unexpected {command:?}") };
                 self.delivered.push(Delivered {
                     to: ConsumerKey { conn, consumer_id: command.consumer_id },

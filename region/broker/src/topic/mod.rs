@@ -162,6 +162,7 @@ impl Topic {
             out: &mut *env.out,
             requests: &mut self.requests,
             limit: &mut limit,
+            regions: &env.core.region_names,
             partition,
         };
         Some(act(sub, &mut sub_env))
