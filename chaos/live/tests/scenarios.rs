@@ -11,6 +11,11 @@ fn nothing_acknowledged_is_lost_or_forgotten_by_kill_9() -> anyhow::Result<()> {
 }
 
 #[test]
+fn three_nodes_lose_any_one_and_then_all_at_once_and_nothing_acknowledged() -> anyhow::Result<()> {
+    live::run("three_nodes.py")
+}
+
+#[test]
 fn two_regions_hold_the_same_messages_after_kills_and_a_freeze() -> anyhow::Result<()> {
     live::run("two_regions.py")
 }

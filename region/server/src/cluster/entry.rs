@@ -134,13 +134,11 @@ impl Entry {
         self.answers.set_meta(meta.clone());
         let mut said = String::new();
         loop {
-            let asked = meta.request(MetaRequest::Get { key: keys::node_key(self.place.node) }).await;
-            let MetaResponse::Unavailable { reason } = asked else { break };
+            let MetaResponse::Unavailable { reason } = self.ask(config, meta).await else { break };
             if said != reason {
                 tracing::info!("waiting for the region's metadata: {reason}");
                 said = reason;
             }
-            self.look_for_members(config).await;
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         for (node, record) in nodes(meta).await.map_err(BootError::Storage)? {
@@ -175,6 +173,17 @@ impl Entry {
             self.endpoint.set_hello(self.hello.clone());
         }
         Ok(me)
+    }
+
+    /// Asks the metadata for this node's record, and looks for members meanwhile: they may be what the answer waits for.
+    async fn ask(&self, config: &ServerConfig, meta: &MetaHandle) -> MetaResponse {
+        let mut asked = Box::pin(meta.request(MetaRequest::Get { key: keys::node_key(self.place.node) }));
+        loop {
+            tokio::select! {
+                answer = &mut asked => return answer,
+                () = tokio::time::sleep(LOOK_AGAIN) => self.look_for_members(config).await,
+            }
+        }
     }
 
     /// Asks the configured addresses who they are: after a start of all nodes nobody else can say it.
