@@ -17,7 +17,7 @@ pub(crate) struct ServerArgs {
     /// Data folder, created when missing; one process at a time [default: ./data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// TOML file with sections [server] and [auth]
+    /// TOML file with sections [server], [auth] and [node]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A Pulsar broker.conf or standalone.conf; unknown keys are listed once in the log

@@ -16,6 +16,11 @@ fn three_nodes_lose_any_one_and_then_all_at_once_and_nothing_acknowledged() -> a
 }
 
 #[test]
+fn two_regions_of_three_nodes_lose_a_leader_and_wake_a_frozen_node_and_stay_exact() -> anyhow::Result<()> {
+    live::run("playground_of_six.py")
+}
+
+#[test]
 fn two_regions_hold_the_same_messages_after_kills_and_a_freeze() -> anyhow::Result<()> {
     live::run("two_regions.py")
 }

@@ -35,6 +35,8 @@ use wire::commands::BrokerUrls;
 
 /// A node that is alone in its region.
 const SOLE: NodeId = NodeId(1);
+/// How long an orphaned ledger stays on the disk of a node that has others beside it.
+const ORPHAN_GRACE: Duration = Duration::from_secs(3600);
 /// Connections before the handshake; more than a restart makes of all its clients at once.
 const PULSAR_GUESTS: EntranceLimits = EntranceLimits { guests_max: 4096, per_address_max: 1024 };
 
@@ -151,7 +153,7 @@ impl Server {
             config.authorization(),
         );
         let broker = Broker::new(core, Rng::new(seed).fork("broker"));
-        let bookie = Bookie::new(me.node, BookieOptions::standard(), log);
+        let bookie = Bookie::new(me.node, bookie_options(me), log);
         let admin =
             AdminApi::new(AdminOptions { owner: ADMIN_OWNER, authenticate_metrics: config.auth.authenticate_metrics });
         let mut first = Vec::new();
@@ -313,6 +315,12 @@ fn broker_options(config: &ServerConfig, urls: &Urls, number: RegionId, me: Me) 
         connections_max: 50_000,
         rehearsal: None,
     }
+}
+
+/// With others beside it a bookie is slower to forget: a ledger that nobody lists may be in the hands of a slow node.
+fn bookie_options(me: Me) -> BookieOptions {
+    let standard = BookieOptions::standard();
+    if me.shared { BookieOptions { orphan_grace: ORPHAN_GRACE, ..standard } } else { standard }
 }
 
 fn defaults(config: &ServerConfig) -> BrokerDefaults {
