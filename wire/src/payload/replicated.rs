@@ -1,7 +1,7 @@
 //! The body that consumers get of a message from another region: the same, with `replicated_from` in its metadata.
 //!
-//! **What**  [`ReplicatedBody`] appends the field to the metadata, where protobuf allows any order and of two takes the last.
-//! Only the beginning of the body is copied; the payload is a slice of what is stored.
+//! **What**  [`ReplicatedBody`] appends the field to the metadata, where protobuf allows any order and of two
+//! takes the last. Only the beginning of the body is copied; the payload is a slice of what is stored.
 //!
 //! **Invariants**
 //! - I1  the new checksum is right exactly when the old one was: damage done on the way stays visible to the client.
@@ -98,7 +98,8 @@ fn multiply(a: u32, mut b: u32) -> u32 {
     product
 }
 
-/// What a difference between checksums becomes when `bytes` more are checked: it is multiplied by x to the power of their bits.
+/// What a difference between checksums becomes when `bytes` more are checked: it is multiplied by x to the power of
+/// their bits.
 fn shift(mut difference: u32, mut bytes: usize) -> u32 {
     // x to the power of 8, 16, 32, …
     let mut power = ONE >> 8;

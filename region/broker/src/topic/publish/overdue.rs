@@ -1,8 +1,8 @@
 //! Publishes that were accepted just before the disk was full: their producers hear of it.
 //!
-//! **What**  The bookie refuses such an entry, and the log offers it again until there is space. Nobody knows when that is, so
-//! after [`PATIENCE`] the producer gets the error that a new message would get. The entry stays in the log's queue, in its
-//! place: it may be stored later, as after any error or lost connection, and deduplication then knows it.
+//! **What**  The bookie refuses such an entry, and the log offers it again until there is space. Nobody knows when
+//! that is, so after [`PATIENCE`] the producer gets the error that a new message would get. The entry stays in the
+//! log's queue, in its place: it may be stored later, as after any error or lost connection, and deduplication then knows it.
 //!
 //! **Invariants**
 //! - I1  a publish is answered once, with a receipt or with an error.
