@@ -178,6 +178,7 @@ impl Broker {
         }
         if !self.sessions.is_empty() && self.housekeeping <= now.mono {
             self.check_sessions(now);
+            self.refuse_overdue_publishes(now);
         }
         while let Some(slot) = self.topics.timers.pop_due(now.mono) {
             self.with_topic(slot, now, |topic, env| topic.on_deadline(env));

@@ -8,6 +8,8 @@
 //! - I2  a receipt leaves only after the log confirmed the entry, or, for a duplicate, after everything before it.
 //! - I3  every byte charged to a connection is released once.
 
+mod overdue;
+
 use crate::core::{Core, LOG_FULL};
 use crate::session::held::Charge;
 use crate::topic::dedup::{Chunk, DedupVerdict, Sequence};
@@ -28,8 +30,17 @@ const METADATA_BYTES_MAX: u64 = 64 * 1024;
 /// Who waits for the outcome of an add.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
-    Client { key: ProducerKey, sequence_id: u64, highest_sequence_id: Option<u64> },
-    Link { from: RegionName, origin: Position },
+    Client {
+        key: ProducerKey,
+        sequence_id: u64,
+        highest_sequence_id: Option<u64>,
+    },
+    Link {
+        from: RegionName,
+        origin: Position,
+    },
+    /// A client that got an error instead; the entry may still be stored.
+    Refused,
 }
 
 /// One publish under way.
@@ -94,7 +105,7 @@ impl PublishQueue {
     pub(crate) fn close_after(&mut self, key: ProducerKey, answer: &BaseCommand) -> bool {
         let last = self.pending.iter_mut().rev().find(|pending| match &pending.source {
             Source::Client { key: own, .. } => *own == key,
-            Source::Link { .. } => false,
+            Source::Link { .. } | Source::Refused => false,
         });
         last.map(|pending| pending.then = Some(Box::new(answer.clone()))).is_some()
     }
@@ -299,6 +310,7 @@ impl Topic {
                 }
             }
             Source::Link { from, origin } => self.handle_link_stored(&from, origin, env),
+            Source::Refused => (),
         }
     }
 
