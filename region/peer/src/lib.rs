@@ -10,7 +10,7 @@
 //!
 //! **Not here**  What the bytes mean (`wire::bookie`, `meta`), who is alive (the controller), certificates (`identity`).
 //!
-//! **Tests**  `tests/` on loopback: trust, order, loss, silence, bounds; `examples/throughput` measures.
+//! **Tests**  `tests/` on loopback: trust, order, loss, silence, bounds; `examples/peer_throughput` measures.
 
 mod config;
 mod endpoint;

@@ -47,6 +47,8 @@ impl Region {
     fn new(name: &str, number: u8, other: &str) -> Self {
         let options = BrokerOptions {
             node: NodeId(1),
+            incarnation: 0,
+            shared: false,
             region_name: region(name),
             region: RegionId(number),
             urls: BrokerUrls { plain: None, tls: None },

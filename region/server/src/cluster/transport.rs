@@ -18,7 +18,9 @@ impl PeerTransport for MetaTransport {
         Box::pin(async move {
             let call = request.encode().map_err(|error| PeerError::not_sent(to, error.to_string()))?;
             let answer = self.0.call(to, encode_meta(&call), ANSWER_MAX).await.map_err(|error| match error {
-                CallError::Down | CallError::Full | CallError::TooLarge { .. } => PeerError::not_sent(to, error.to_string()),
+                CallError::Down | CallError::Full | CallError::TooLarge { .. } => {
+                    PeerError::not_sent(to, error.to_string())
+                }
                 _ => PeerError::unanswered(to, error.to_string()),
             })?;
             PeerResponse::decode(&answer).map_err(|error| PeerError::unanswered(to, error.to_string()))

@@ -38,6 +38,8 @@ impl Bed {
     fn new() -> Self {
         let options = BrokerOptions {
             node: NodeId(1),
+            incarnation: 0,
+            shared: false,
             region_name: RegionName::parse("east").unwrap(),
             region: RegionId(1),
             urls: BrokerUrls { plain: None, tls: None },

@@ -1,6 +1,6 @@
 //! Measures the connection between two nodes: both in this process over loopback, bookie frames one way.
 //!
-//! `cargo run --release -p peer --example throughput -- [MiB] [frame bytes]`
+//! `cargo run --release -p peer --example peer_throughput -- [MiB] [frame bytes]`
 //!
 //! Prints megabytes per second at the receiver and the processor time of both ends together.
 #![allow(clippy::print_stdout, reason = "its output is its purpose")]
