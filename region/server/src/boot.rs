@@ -113,23 +113,11 @@ impl Server {
         let lock = DataLock::take(&config.data)
             .map_err(io_error(format!("lock the data folder {}", config.data.display())))?
             .ok_or_else(|| BootError::Busy(config.data.clone()))?;
-        let pool = Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("meridian-io")
-            .enable_all()
-            .build()
-            .map_err(io_error("start threads"))?;
+        let pool = io_threads().map_err(io_error("start threads"))?;
         let clock = Clock::start();
         let listeners = pool.block_on(listen(&config))?;
         let (node, inputs) = NodeHandle::channel();
-        let device_node = node.clone();
-        let (device, log) = LogDevice::open(
-            &config.data.join("log"),
-            DiskOptions::standard(),
-            move |event| device_node.send_blocking(ShardInput::Disk(event)),
-            |error| stop::storage_failed("the message log", &error),
-        )
-        .map_err(|error| BootError::Storage(error.to_string()))?;
+        let (device, log) = open_log(&config, node.clone())?;
         let identity = load_identity(&config)?;
         let seed = seed_of(clock.now().wall_ms, std::process::id());
         let mut entry = match config.node.is_of_several() {
@@ -240,6 +228,20 @@ impl Server {
         drop(self.meta);
         self.pool.shutdown_timeout(Duration::from_secs(1));
     }
+}
+
+fn io_threads() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(2).thread_name("meridian-io").enable_all().build()
+}
+
+fn open_log(config: &ServerConfig, node: NodeHandle) -> Result<(LogDevice, bookie::RecoveredLog), BootError> {
+    let opened = LogDevice::open(
+        &config.data.join("log"),
+        DiskOptions::standard(),
+        move |event| node.send_blocking(ShardInput::Disk(event)),
+        |error| stop::storage_failed("the message log", &error),
+    );
+    opened.map_err(|error| BootError::Storage(error.to_string()))
 }
 
 async fn listen(config: &ServerConfig) -> Result<Listeners, BootError> {
