@@ -91,7 +91,6 @@ pub(crate) fn decode_answer(bytes: &[u8]) -> Result<ClusterAnswer, String> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     #[test]

@@ -61,7 +61,6 @@ pub(crate) fn decide(region: &RegionName, first: bool, others: &[Asked]) -> Deci
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     fn east() -> RegionName {

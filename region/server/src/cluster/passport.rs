@@ -121,7 +121,6 @@ impl Passport {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     const NODE: NodeId = NodeId(2);
