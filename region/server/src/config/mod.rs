@@ -45,7 +45,7 @@ pub struct NodeConfig {
     pub join: Vec<String>,
     /// TCP port for the other nodes of the region.
     pub peer_port: u16,
-    /// Rack or availability zone: copies are spread over zones.
+    /// Rack or availability zone; recorded, not used for placement yet.
     pub zone: Option<String>,
     /// The folder of the region's certificate authority, the same on every node; `DATA/identity` when `None`.
     pub identity: Option<PathBuf>,
