@@ -12,7 +12,7 @@ from tokens import Keys
 
 METHODS = {"Get": "GET", "Put": "PUT", "Post": "POST", "Delete": "DELETE"}
 # What needs no token, all of it: a new open route is a decision to be written down here as well.
-OPEN = {"metrics", "status.html", "livez", "readyz", "admin/v2/brokers/health", "admin/v2/brokers/ready"}
+OPEN = {"status.html", "livez", "readyz", "admin/v2/brokers/health", "admin/v2/brokers/ready"}
 # What super users alone may do: Pulsar answers 401 to others, not 403 (§1 of its admin API).
 SUPER = {"WriteTenant", "ListTenants", "ReadCluster", "WriteCluster", "ReadBroker", "WriteBroker"}
 ANY_ROLE = {"ListClusters"}
@@ -34,9 +34,10 @@ TOPIC = "persistent://acme/orders/known"
 def routes():
     """The rows of region/admin/src/table.rs: method, pattern, operation ("open" and "any" for those without one)."""
     source = (pathlib.Path(__file__).parents[3] / "region/admin/src/table.rs").read_text()
-    row = re.compile(r'(Get|Put|Post|Delete) "([^"]*)" (open|any|\(\w+ (\w+)\)) [\w:]+;')
+    row = re.compile(r'(Get|Put|Post|Delete) "([^"]*)" (open|any|metrics|\(\w+ (\w+)\)) [\w:]+;')
     groups = re.findall(r'rows! \{ "([^"]*)";(.*?)\n\};', source, re.S)
-    found = [(METHODS[m.group(1)], prefix + m.group(2), m.group(4) or m.group(3))
+    access = {"metrics": "any"}  # This region is told to ask readers of metrics who they are.
+    found = [(METHODS[m.group(1)], prefix + m.group(2), m.group(4) or access.get(m.group(3), m.group(3)))
              for prefix, body in groups for m in row.finditer(body)]
     lines = len(re.findall(r'^    (?:Get|Put|Post|Delete) "', source, re.M))
     assert len(found) == lines > 150, f"{len(found)} of {lines} rows of the table were understood"
@@ -144,7 +145,7 @@ def main():
     rows = routes()
     check_the_rules_are_complete(rows)
     keys, other = Keys(sys.argv[1], "secret"), Keys(sys.argv[1], "secret", "other")
-    region = Region(sys.argv[1], "standalone", "--config", keys.config(f"{sys.argv[1]}/auth.toml"))
+    region = Region(sys.argv[1], "standalone", "--config", keys.config(f"{sys.argv[1]}/auth.toml", authenticate_metrics_endpoint=True))
     region.token = keys.token("admin")
     clusters = ["standalone"]
     region.http("PUT", "/admin/v2/tenants/acme", {"adminRoles": ["acme-admin"], "allowedClusters": clusters})
