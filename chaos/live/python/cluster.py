@@ -23,8 +23,9 @@ def free_ports(count):
 class Node(Region):
     """One server of a cluster, with a configuration file of its own."""
 
-    def __init__(self, folder, name, index, ports, config):
-        self.name, self.index = name, index
+    def __init__(self, folder, name, index, ports, config, host, before=()):
+        self.name, self.index, self.host, self.before = name, index, host, list(before)
+        self.unwell = False
         self.folder = os.path.join(folder, f"{name}-{index}")
         self.logs = self.folder
         self.flags, self.token, self.process = [], None, None
@@ -37,7 +38,7 @@ class Node(Region):
     def launch(self):
         """Starts the process and does not wait for it."""
         self.log = open(os.path.join(self.logs, "server.log"), "ab")
-        self.process = subprocess.Popen([BINARY, "server", "--config", self.config], stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([*self.before, BINARY, "server", "--config", self.config], stdout=subprocess.PIPE,
                                         stderr=self.log)
 
     def ready(self):
@@ -53,17 +54,19 @@ class Node(Region):
 
 
 class Cluster:
-    """A region of `count` nodes that found it together."""
+    """A region of `count` nodes that found it together; with a `net` of `count` machines, each on one of its own."""
 
-    def __init__(self, folder, name="east", count=3, number=1, extra=""):
+    def __init__(self, folder, name="east", count=3, number=1, extra="", net=None):
         self.name, self.extra = name, extra
         identity = os.path.join(folder, f"{name}-identity")
         code, _, said = run("identity", "create", "--region", name, "--out", identity)
         assert code == 0, said
         self.folder, self.identity, self.number = folder, identity, number
         plans = [dict(zip(("pulsar", "http", "quic", "peer"), free_ports(4))) for _ in range(count)]
-        self.founders = [f"127.0.0.1:{plan['peer']}" for plan in plans]
-        self.nodes = [Node(folder, name, i, plan, self.config(i, plan)) for i, plan in enumerate(plans)]
+        self.hosts = net.hosts if net else ["127.0.0.1"] * count
+        self.founders = [f"{host}:{plan['peer']}" for host, plan in zip(self.hosts, plans)]
+        self.nodes = [Node(folder, name, i, plan, self.config(i, plan), self.hosts[i], net.command(i) if net else ())
+                      for i, plan in enumerate(plans)]
         for node in self.nodes:
             node.launch()
         for node in self.nodes:
@@ -72,8 +75,11 @@ class Cluster:
     def config(self, index, ports, founders=None, join=None):
         data = os.path.join(self.folder, f"{self.name}-{index}", "data")
         others = f"join = {list_of(join)}" if join else f"founders = {list_of(founders or self.founders)}"
+        host = self.hosts[index] if index < len(self.hosts) else "127.0.0.1"
         return f"""[server]
 data = "{data}"
+bind = "{host}"
+insecure = {"false" if host == "127.0.0.1" else "true"}
 region = "{self.name}"
 region_number = {self.number}
 pulsar_port = {ports['pulsar']}
@@ -88,14 +94,14 @@ identity = "{self.identity}"
 """
 
     def url(self):
-        return "pulsar://" + ",".join(f"127.0.0.1:{node.ports['pulsar']}" for node in self.nodes)
+        return "pulsar://" + ",".join(f"{node.host}:{node.ports['pulsar']}" for node in self.nodes)
 
     def client(self, **options):
         return pulsar.Client(self.url(), logger=QUIET, **options)
 
     def any(self):
-        """A node that runs."""
-        return next(node for node in self.nodes if node.running())
+        """A node that runs and that no test has frozen or cut off."""
+        return next(node for node in self.nodes if node.running() and not node.unwell)
 
     def http(self, method, path, body=None):
         return self.any().http(method, path, body)
@@ -107,8 +113,9 @@ identity = "{self.identity}"
         return self.by_url(answer["brokerUrl"])
 
     def by_url(self, url):
-        port = int(url.rsplit(":", 1)[1])
-        return next(node for node in self.nodes if port in (node.ports["pulsar"], node.ports["http"]))
+        host, port = url.split("//", 1)[1].rsplit(":", 1)
+        ports = lambda node: (node.ports["pulsar"], node.ports["http"])
+        return next(node for node in self.nodes if node.host == host and int(port) in ports(node))
 
     def leader(self):
         """The node that leads the metadata."""

@@ -19,6 +19,8 @@ QUIET = pulsar.ConsoleLogger(pulsar.LoggerLevel.Error)
 class Region:
     """One server. It keeps its ports over restarts, so that clients find it again."""
 
+    host = "127.0.0.1"
+
     def __init__(self, folder, name="standalone", *flags, logs=None):
         self.name, self.folder, self.flags = name, os.path.join(folder, name), list(flags)
         self.logs = logs or self.folder
@@ -54,7 +56,7 @@ class Region:
         assert code == 0, f"{self.name} ended with {code} on SIGTERM"
 
     def client(self, **options):
-        return pulsar.Client(f"pulsar://127.0.0.1:{self.ports['pulsar']}", logger=QUIET, **options)
+        return pulsar.Client(f"pulsar://{self.host}:{self.ports['pulsar']}", logger=QUIET, **options)
 
     def http(self, method, path, body=None, token=None):
         """The answer's JSON; an error answer raises with its text."""
@@ -68,7 +70,7 @@ class Region:
         headers = {"Content-Type": "application/json"}
         if token or self.token:
             headers["Authorization"] = f"Bearer {token or self.token}"
-        url = f"http://127.0.0.1:{self.ports['http']}{path}"
+        url = f"http://{self.host}:{self.ports['http']}{path}"
         request = urllib.request.Request(url, method=method, data=data, headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:

@@ -1,0 +1,171 @@
+"""A region of three real nodes under load, hurt again and again for a stated time: `chaos.py OUT MINUTES [SEED] [FAULT…]`.
+
+Each trial hurts one node, heals it, and measures the longest time without a receipt (R10). In the end every topic is read
+back and compared with what was acknowledged. OUT gets report.json, report.md and history.jsonl. `cargo xtask chaos` runs it.
+"""
+
+import json
+import os
+import random
+import shutil
+import sys
+import time
+
+import faults
+import netns
+from cluster import Cluster
+from region import until
+from workload import Reader, Writer, read_back
+
+TOPICS = 6
+SETTLED = 20  # receipts on every topic before and after each trial
+
+
+class Chaos:
+    def __init__(self, out, seed):
+        self.out, self.random = out, random.Random(seed)
+        why_not = netns.possible()
+        self.net = None if why_not else netns.Net(3)
+        self.cluster = Cluster(os.path.join(out, "region"), net=self.net)
+        self.cluster.http("POST", "/admin/v2/namespaces/public/default/deduplication", True)
+        self.client = self.cluster.client(operation_timeout_seconds=30)
+        topics = [f"persistent://public/default/load-{i}" for i in range(TOPICS)]
+        self.readers = [Reader(self.client, topic) for topic in topics]
+        self.writers = [Writer(self.client, topic) for topic in topics]
+        for thread in (*self.readers, *self.writers):
+            thread.start()
+        self.history = open(os.path.join(out, "history.jsonl"), "w")
+        self.trials, self.not_run = [], {}
+
+    def settled(self, since, seconds=60):
+        until("receipts on every topic", lambda: all(w.since(since) >= SETTLED for w in self.writers), seconds)
+
+    def victim(self, what):
+        """The node to hurt and the writers whose topics it owns."""
+        owners = [self.cluster.owner(writer.topic) for writer in self.writers]
+        leader = self.cluster.leader()
+        choices = {"owner": sorted({node.index for node in owners}), "leader": [leader.index],
+                   "other": [n.index for n in self.cluster.nodes if n is not leader and n not in owners]}
+        wanted = choices[what] or [n.index for n in self.cluster.nodes if n is not leader]
+        node = self.cluster.nodes[self.random.choice(wanted)]
+        return node, [writer for writer, owner in zip(self.writers, owners) if owner is node]
+
+    def trial(self, fault):
+        self.settled(time.monotonic())
+        node, owned = self.victim(fault.victim)
+        began, errors = time.monotonic(), sum(len(w.errors) for w in self.writers)
+        node.unwell = True
+        fault.inject(self.cluster, self.net, node)
+        self.hold(began, fault.hold_s)
+        healed = time.monotonic()
+        fault.heal(self.cluster, self.net, node)
+        node.unwell = False
+        self.settled(time.monotonic())
+        ended = time.monotonic()
+        pause = lambda writers: max((w.longest_pause(began, ended) for w in writers), default=None)
+        told = {"fault": fault.name, "table": fault.number, "node": node.index, "topics_owned": len(owned),
+                "pause_owned_s": pause(owned), "pause_s": pause(self.writers),
+                "held_s": round(healed - began, 2), "whole_s": round(ended - began, 2),
+                "client_errors": sum(len(w.errors) for w in self.writers) - errors}
+        self.trials.append(told)
+        self.history.write(json.dumps(told) + "\n")
+        self.history.flush()
+        print(json.dumps(told), flush=True)
+
+    def hold(self, began, seconds):
+        """Lets the fault last; ends early when somebody must have noticed: that is what is measured."""
+        while time.monotonic() - began < seconds:
+            time.sleep(0.05)
+
+    def run(self, minutes, chosen):
+        deadline = time.monotonic() + 60 * minutes
+        every = faults.all_faults()
+        able = {name: every[name] for name in chosen or every}
+        for name, fault in list(able.items()):
+            why_not = fault.why_not(self.net)
+            if why_not:
+                self.not_run[name] = why_not
+                del able[name]
+        while time.monotonic() < deadline:
+            order = list(able.values())
+            self.random.shuffle(order)
+            for fault in order:
+                if time.monotonic() < deadline:
+                    self.trial(fault)
+
+    def verdict(self):
+        """What is wrong with the data after everything: nothing, if all promises were kept."""
+        for writer in self.writers:
+            writer.stop()
+        wrong = [found for writer in self.writers for found in read_back(self.client, writer.topic, len(writer.receipts))]
+        until("the readers are at the end", lambda: all(r.highest >= len(w.receipts) - 1
+                                                        for r, w in zip(self.readers, self.writers)), 60)
+        for reader in self.readers:
+            reader.stop()
+            wrong += reader.wrong
+        for writer in self.writers:
+            for number, at in enumerate(writer.receipts):
+                self.history.write(json.dumps({"topic": writer.topic, "number": number, "receipt": round(at, 4)}) + "\n")
+            for at, number, error in writer.errors:
+                self.history.write(json.dumps({"topic": writer.topic, "number": number, "error": error, "at": round(at, 4)}) + "\n")
+        return wrong
+
+    def close(self):
+        self.history.close()
+        self.client.close()
+        self.cluster.stop()
+        if self.net:
+            self.net.remove()
+
+
+def at(values, share):
+    values = sorted(values)
+    return values[min(len(values) - 1, int(share * len(values)))] if values else None
+
+
+def table(trials):
+    rows = {}
+    for name in sorted({trial["fault"] for trial in trials}):
+        mine = [trial for trial in trials if trial["fault"] == name]
+        # R10 is about the topics that the hurt node owned; without any, about all.
+        pauses = [t["pause_s"] if t["pause_owned_s"] is None else t["pause_owned_s"] for t in mine]
+        rows[name] = {"table": mine[0]["table"], "trials": len(mine), "p50_s": at(pauses, 0.5), "p99_s": at(pauses, 0.99),
+                      "client_errors": sum(t["client_errors"] for t in mine)}
+    return rows
+
+
+def write_report(out, seed, minutes, chaos, wrong):
+    rows = table(chaos.trials)
+    receipts = sum(len(writer.receipts) for writer in chaos.writers)
+    told = {"seed": seed, "minutes": minutes, "cores": os.cpu_count(), "acknowledged": receipts, "wrong": wrong,
+            "received_again": sum(r.again for r in chaos.readers), "not_run": chaos.not_run, "faults": rows, "trials": chaos.trials}
+    with open(os.path.join(out, "report.json"), "w") as file:
+        json.dump(told, file, indent=1)
+    with open(os.path.join(out, "report.md"), "w") as file:
+        file.write(f"# {minutes} minutes of faults, seed {seed}\n\n{receipts} messages acknowledged on {TOPICS} topics; ")
+        file.write(f"{'nothing lost, doubled or out of order' if not wrong else f'WRONG: {wrong}'}.\n\n")
+        file.write("| fault | table | trials | pause p50 s | p99 s | errors seen by clients |\n|---|---|---|---|---|---|\n")
+        for name, row in rows.items():
+            file.write(f"| {name} | {row['table']} | {row['trials']} | {row['p50_s']} | {row['p99_s']} | {row['client_errors']} |\n")
+        for name, why in chaos.not_run.items():
+            file.write(f"| {name} | | NOT RUN: {why} | | | |\n")
+
+
+def main():
+    out, minutes = os.path.abspath(sys.argv[1]), float(sys.argv[2])
+    seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(1 << 32)
+    print(f"seed {seed}", flush=True)
+    shutil.rmtree(os.path.join(out, "region"), ignore_errors=True)
+    os.makedirs(os.path.join(out, "region"))
+    chaos = Chaos(out, seed)
+    try:
+        chaos.run(minutes, sys.argv[4:])
+        wrong = chaos.verdict()
+        write_report(out, seed, minutes, chaos, wrong)
+        print(open(os.path.join(out, "report.md")).read())
+        assert not wrong, wrong
+    finally:
+        chaos.close()
+
+
+main()

@@ -1,0 +1,71 @@
+"""Machines of their own for the nodes of one test: a network namespace each, one bridge between them. Needs root and `ip`.
+
+The tests' own clients reach every node through the bridge and are never cut off. A direction is cut by sending one node's
+packets for another to a hardware address that nobody has: they are lost in silence, as on a real network.
+"""
+
+import itertools
+import os
+import shutil
+import subprocess
+
+NOWHERE = "02:00:00:00:00:ff"
+
+
+def possible():
+    """Why namespaces cannot be used here, or nothing."""
+    if os.geteuid() != 0:
+        return "needs root"
+    return None if shutil.which("ip") else "needs `ip` (iproute2)"
+
+
+def ip(*words, check=True):
+    done = subprocess.run(["ip", *words], capture_output=True, text=True)
+    assert done.returncode == 0 or not check, f"ip {' '.join(words)}: {done.stderr}"
+
+
+class Net:
+    """`count` namespaces with the addresses .11, .12, … of one small network; the bridge itself is .1."""
+
+    def __init__(self, count):
+        tag = f"{os.getpid() % 0xFFFF:04x}"
+        self.prefix = f"10.{64 + os.getpid() % 64}.{os.getpid() // 64 % 250}"
+        self.bridge, self.names = f"mb{tag}", [f"mn{tag}-{i}" for i in range(count)]
+        self.hosts = [f"{self.prefix}.{11 + i}" for i in range(count)]
+        self.cuts = set()
+        ip("link", "add", self.bridge, "type", "bridge")
+        ip("addr", "add", f"{self.prefix}.1/24", "dev", self.bridge)
+        ip("link", "set", self.bridge, "up")
+        for i, name in enumerate(self.names):
+            ip("netns", "add", name)
+            ip("link", "add", f"mv{tag}-{i}", "type", "veth", "peer", "name", "eth0", "netns", name)
+            ip("link", "set", f"mv{tag}-{i}", "master", self.bridge, "up")
+            ip("-n", name, "addr", "add", f"{self.hosts[i]}/24", "dev", "eth0")
+            ip("-n", name, "link", "set", "eth0", "up")
+            ip("-n", name, "link", "set", "lo", "up")
+
+    def command(self, index):
+        """What stands before a command that is to run on a machine."""
+        return ["ip", "netns", "exec", self.names[index]]
+
+    def cut(self, source, target):
+        """Packets from one machine to another are lost from now on; those of the other direction are not."""
+        self.cuts.add((source, target))
+        ip("-n", self.names[source], "neigh", "replace", self.hosts[target], "lladdr", NOWHERE, "nud", "permanent",
+           "dev", "eth0")
+
+    def part(self, one, two):
+        """Cuts every pair of machines of which one stands on either side."""
+        for a, b in itertools.product(one, two):
+            self.cut(a, b)
+            self.cut(b, a)
+
+    def heal(self):
+        for source, target in self.cuts:
+            ip("-n", self.names[source], "neigh", "del", self.hosts[target], "dev", "eth0")
+        self.cuts.clear()
+
+    def remove(self):
+        for name in self.names:
+            ip("netns", "del", name, check=False)
+        ip("link", "del", self.bridge, check=False)

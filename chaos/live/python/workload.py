@@ -1,0 +1,99 @@
+"""Numbered messages and their checker: what was acknowledged is there once and in order, whatever happened in between."""
+
+import threading
+import time
+
+import pulsar
+
+
+class Writer(threading.Thread):
+    """Publishes numbers one by one under a fixed producer name, so that a try of unknown outcome can be tried again."""
+
+    def __init__(self, client, topic):
+        super().__init__(daemon=True)
+        self.client, self.topic = client, topic
+        self.name = "writer-" + topic.rsplit("/", 1)[1]
+        self.receipts, self.errors, self.over = [], [], threading.Event()
+
+    def run(self):
+        producer, number = None, 0
+        while not self.over.is_set():
+            try:
+                producer = producer or self.client.create_producer(self.topic, producer_name=self.name,
+                                                                   send_timeout_millis=30_000, batching_enabled=False)
+                producer.send(str(number).encode(), sequence_id=number)
+            except pulsar.PulsarException as error:
+                self.errors.append((time.monotonic(), number, str(error)))
+                producer = close(producer)
+                self.over.wait(0.1)
+                continue
+            self.receipts.append(time.monotonic())
+            number += 1
+
+    def since(self, began):
+        """Receipts after a moment."""
+        return sum(1 for at in self.receipts[-2000:] if at > began)
+
+    def longest_pause(self, began, ended):
+        """Seconds of the longest time without a receipt that touches the interval."""
+        times = self.receipts[-20000:]
+        pauses = [(a, b) for a, b in zip(times, times[1:]) if b > began and a < ended]
+        return round(max((b - a for a, b in pauses), default=float("inf")), 4)
+
+    def stop(self):
+        self.over.set()
+        self.join(60)
+        assert not self.is_alive(), f"a publish to {self.topic} has no answer for 60 s"
+
+
+class Reader(threading.Thread):
+    """Receives and acknowledges. After a failure messages may come again; none may be passed over."""
+
+    def __init__(self, client, topic):
+        super().__init__(daemon=True)
+        self.topic, self.over = topic, threading.Event()
+        self.highest, self.again, self.wrong = -1, 0, []
+        self.consumer = client.subscribe(topic, "all", consumer_type=pulsar.ConsumerType.Failover,
+                                         initial_position=pulsar.InitialPosition.Earliest)
+
+    def run(self):
+        while not self.over.is_set():
+            try:
+                message = self.consumer.receive(500)
+                number = int(message.data())
+                self.consumer.acknowledge_cumulative(message)
+            except pulsar.PulsarException:
+                continue
+            self.again += number <= self.highest
+            if number > self.highest + 1:
+                self.wrong.append({"topic": self.topic, "after": self.highest, "came": number})
+            self.highest = max(self.highest, number)
+
+    def stop(self):
+        self.over.set()
+        self.join(60)
+
+
+def close(producer):
+    try:
+        if producer is not None:
+            producer.close()
+    except pulsar.PulsarException:
+        pass  # The broker that knew it is gone; the next one decides by the name.
+
+
+def read_back(client, topic, acknowledged):
+    """Compares a topic with what was acknowledged; a last try of unknown outcome may be there too. Gives what is wrong."""
+    reader = client.create_reader(topic, pulsar.MessageId.earliest)
+    got = []
+    while len(got) < acknowledged or reader.has_message_available():
+        try:
+            got.append(int(reader.read_next(30_000).data()))
+        except pulsar.PulsarException as error:
+            return [f"{topic}: reading stopped after {len(got)} of {acknowledged} messages: {error}"]
+    reader.close()
+    if got == list(range(len(got))) and len(got) - acknowledged in (0, 1):
+        return []
+    missing = sorted(set(range(acknowledged)) - set(got))
+    return [f"{topic}: {acknowledged} acknowledged, {len(got)} read, {len(missing)} missing {missing[:5]}, "
+            f"{len(got) - len(set(got))} doubled, in order: {got == sorted(got)}"]
