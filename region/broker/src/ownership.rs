@@ -52,6 +52,8 @@ pub(crate) struct Bundles {
     draining: bool,
 }
 
+pub(crate) mod proof;
+
 impl Core {
     /// The bundle that holds a topic; `None` when its namespace does not exist.
     pub(crate) fn bundle_of(&self, topic: &TopicName) -> Option<BundleId> {

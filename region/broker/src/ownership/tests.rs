@@ -1,22 +1,29 @@
 //! One broker of two nodes, told by a store in memory who is alive and who owns what.
 
 use crate::admin_command::{AdminCommand, AdminReply, TopicOp};
-use crate::io::{AdminId, BrokerEffect, BrokerInput};
+use crate::io::{AdminId, BrokerEffect, BrokerInput, ConnId, ConnInfo, Outgoing};
 use crate::{Broker, BrokerOptions, Core};
 use auth::Authenticator;
 use base::{Mono, NodeId, Now, RegionId, RegionName, Rng, TopicName};
 use cluster::{AliveRecord, NodeRecord, Owner};
-use meta_api::{MetaRequest, MetaResponse, MetaState, Write};
+use meta_api::{MetaEvent, MetaRequest, MetaResponse, MetaState, Write};
 use std::time::Duration;
 use tenancy::{Authorization, BrokerDefaults, Policies, PolicyRecord, keys};
 use wire::commands::BrokerUrls;
+use wire::frame::{RawFrame, decode_command, encode_command};
+use wire::pulsar::base_command::Command;
+use wire::pulsar::{BaseCommand, CommandCloseConsumer, CommandConnect, CommandProducer, CommandSubscribe, ServerError};
 
+const CONN: ConnId = ConnId(1);
 const NOW: Now = Now { mono: Mono(1_000_000_000), wall_ms: 1_700_000_000_000 };
 
 struct Bed {
     broker: Broker,
     store: MetaState,
     replies: Vec<AdminReply>,
+    answers: Vec<Command>,
+    /// Answers of the metadata wait here while it is slow.
+    slow: Option<Vec<BrokerInput>>,
     asked: u64,
 }
 
@@ -42,8 +49,14 @@ impl Bed {
             rehearsal: None,
         };
         let core = Core::new(options, BrokerDefaults::standalone(), Authenticator::Off, Authorization::Off);
-        let mut bed =
-            Self { broker: Broker::new(core, Rng::new(1)), store: MetaState::new(), replies: Vec::new(), asked: 0 };
+        let mut bed = Self {
+            broker: Broker::new(core, Rng::new(1)),
+            store: MetaState::new(),
+            replies: Vec::new(),
+            answers: Vec::new(),
+            slow: None,
+            asked: 0,
+        };
         let region = RegionName::parse("east").unwrap();
         let record = PolicyRecord { policies: Policies::default().at_creation(&region), ..PolicyRecord::default() };
         let namespace = keys::namespace_key(topic().namespace());
@@ -91,8 +104,14 @@ impl Bed {
                 match effect {
                     BrokerEffect::Meta { id, request } => {
                         let (response, events) = self.store.apply(&request);
-                        self.broker.handle(NOW, BrokerInput::Meta { id, response });
-                        self.broker.handle(NOW, BrokerInput::MetaEvents(events));
+                        let inputs = [BrokerInput::Meta { id, response }, BrokerInput::MetaEvents(events)];
+                        match &mut self.slow {
+                            Some(later) => later.extend(inputs),
+                            None => inputs.into_iter().for_each(|input| self.broker.handle(NOW, input)),
+                        }
+                    }
+                    BrokerEffect::Send { bytes: Outgoing::One(frame), .. } => {
+                        self.answers.extend(decode_command(&frame.slice(8..)).unwrap().command);
                     }
                     BrokerEffect::Admin { reply, .. } => self.replies.push(reply),
                     _ => (),
@@ -101,19 +120,52 @@ impl Bed {
         }
     }
 
+    fn hear(&mut self, input: BrokerInput) {
+        self.broker.handle(NOW, input);
+        self.settle();
+    }
+
+    fn frame(&mut self, command: impl Into<BaseCommand>) {
+        let frame = RawFrame { command: encode_command(&command.into()).slice(8..), payload: None };
+        self.hear(BrokerInput::Frame { conn: CONN, frame });
+    }
+
+    /// A client that has found its way here and subscribes, or makes a producer.
+    fn connect(&mut self) {
+        let info = ConnInfo { peer: "127.0.0.1:9".to_owned(), tls_common_name: None, tls: false };
+        self.hear(BrokerInput::ConnOpened { conn: CONN, info });
+        self.frame(CommandConnect { protocol_version: Some(21), ..CommandConnect::default() });
+        self.answers.clear();
+    }
+
+    fn subscribe(&mut self) {
+        self.frame(CommandSubscribe {
+            topic: topic().to_string(),
+            subscription: "s".to_owned(),
+            consumer_id: 1,
+            request_id: 7,
+            ..CommandSubscribe::default()
+        });
+    }
+
     fn owner(&self) -> Owner {
         self.broker.core().owner_of(&topic())
     }
 
     /// Gives the topic's bundle to a node.
     fn give(&mut self, node: u64) {
+        let events = self.give_unheard(node);
+        self.hear(BrokerInput::MetaEvents(events));
+    }
+
+    /// Gives the topic's bundle to a node; the broker has not heard of it yet.
+    fn give_unheard(&mut self, node: u64) -> Vec<MetaEvent> {
         let bundle = self.broker.core().bundle_of(&topic()).unwrap();
         let view = self.broker.core().cluster.view().unwrap();
         let request = view.give(&bundle, NodeId(node)).unwrap().request;
         let (response, events) = self.store.apply(&request);
         assert!(matches!(response, MetaResponse::Committed { .. }));
-        self.broker.handle(NOW, BrokerInput::MetaEvents(events));
-        self.settle();
+        events
     }
 }
 
@@ -178,4 +230,59 @@ fn an_unloaded_bundle_is_free_for_whoever_is_asked_next() {
     let (namespace, bundle) = bed.broker.core().bundle_of(&topic()).unwrap();
     bed.ask(AdminCommand::UnloadBundle { namespace, bundle });
     assert_eq!(bed.owner(), Owner::Nobody);
+}
+
+#[test]
+fn a_client_that_knows_the_new_owner_before_the_owner_does_is_served() {
+    let mut bed = Bed::new(true);
+    bed.give(2);
+    bed.connect();
+    bed.give_unheard(1);
+    assert_eq!(bed.owner(), Owner::By(NodeId(2)), "the change has not arrived");
+    let producer = CommandProducer {
+        topic: topic().to_string(),
+        producer_id: 1,
+        request_id: 6,
+        producer_name: Some("p".to_owned()),
+        ..CommandProducer::default()
+    };
+    bed.frame(producer);
+    bed.subscribe();
+    assert!(matches!(bed.owner(), Owner::Us { .. }));
+    assert_eq!(bed.broker.stats(NOW).topics, 1);
+    // The subscription waits for its cursor, and bookies are silent here.
+    assert!(matches!(bed.answers[..], [Command::ProducerSuccess(_)]), "{:?}", bed.answers);
+}
+
+#[test]
+fn a_client_that_was_sent_here_wrongly_is_refused_after_the_metadata_was_asked() {
+    let mut bed = Bed::new(true);
+    bed.give(2);
+    bed.connect();
+    bed.subscribe();
+    let [Command::Error(error)] = &bed.answers[..] else { panic!("{:?}", bed.answers) };
+    assert_eq!((error.request_id, error.error), (7, ServerError::ServiceNotReady as i32));
+    assert_eq!(bed.broker.stats(NOW).topics, 0, "I1");
+}
+
+#[test]
+fn i4_a_held_command_is_dropped_when_its_consumer_or_its_connection_closes() {
+    for whole in [false, true] {
+        let mut bed = Bed::new(true);
+        bed.give(2);
+        bed.connect();
+        bed.give_unheard(1);
+        bed.slow = Some(Vec::new());
+        bed.subscribe();
+        if whole {
+            bed.hear(BrokerInput::ConnClosed { conn: CONN });
+        } else {
+            bed.frame(CommandCloseConsumer { consumer_id: 1, request_id: 8, ..CommandCloseConsumer::default() });
+        }
+        bed.answers.clear();
+        while let Some(later) = bed.slow.replace(Vec::new()).filter(|later| !later.is_empty()) {
+            later.into_iter().for_each(|input| bed.hear(input));
+        }
+        assert_eq!((bed.broker.stats(NOW).topics, bed.answers.len()), (0, 0), "I4");
+    }
 }

@@ -3,6 +3,7 @@
 use crate::admin_command::{Force, StartAt};
 use crate::broker::Broker;
 use crate::io::ConnId;
+use crate::ownership::proof::{Held, Proof};
 use crate::session::auth::Refusal;
 use crate::session::produce::metadata_of;
 use crate::session::schema::SchemaWait;
@@ -51,15 +52,29 @@ fn key_shared_of(command: &CommandSubscribe) -> Option<KeySharedSpec> {
 
 impl Broker {
     pub(crate) fn on_subscribe(&mut self, now: Now, conn: ConnId, command: CommandSubscribe) {
+        self.decide_subscribe(now, conn, command, Proof::Missing);
+    }
+
+    pub(crate) fn decide_subscribe(&mut self, now: Now, conn: ConnId, command: CommandSubscribe, proof: Proof) {
         let request_id = command.request_id;
-        if let Err((code, text)) = self.begin_subscribe(now, conn, command) {
+        if let Err((code, text)) = self.begin_subscribe(now, conn, command, proof) {
             self.out.command(conn, &commands::error(request_id, code, &text));
         }
     }
 
-    fn begin_subscribe(&mut self, now: Now, conn: ConnId, command: CommandSubscribe) -> Result<(), Refusal> {
+    fn begin_subscribe(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        command: CommandSubscribe,
+        proof: Proof,
+    ) -> Result<(), Refusal> {
         let (name, subscription) =
             self.permitted_subscription(conn, &command.topic, &command.subscription, Operation::Consume)?;
+        if self.must_prove(&name, proof) {
+            self.prove(conn, &name, Held::Subscribe(Box::new(command)));
+            return Ok(());
+        }
         let Some(session) = self.sessions.get(&conn) else { return Ok(()) };
         if let Some(handle) = session.consumers.get(&command.consumer_id) {
             let same = handle.topic == name && handle.subscription == subscription;
@@ -210,6 +225,7 @@ impl Broker {
         self.with_consumer(now, conn, command.consumer_id, |topic, name, key, env| {
             topic.close_consumer(name, key, env);
         });
+        self.waiting.drop_held(conn, None, Some(command.consumer_id));
         self.forget_consumer(conn, command.consumer_id);
         self.out.command(conn, &commands::success(command.request_id));
     }

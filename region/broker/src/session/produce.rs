@@ -2,6 +2,7 @@
 
 use crate::broker::Broker;
 use crate::io::ConnId;
+use crate::ownership::proof::{Held, Proof};
 use crate::session::auth::Refusal;
 use crate::session::held::Charge;
 use crate::session::schema::SchemaWait;
@@ -32,14 +33,28 @@ pub(crate) fn metadata_of(pairs: &[KeyValue]) -> Result<std::collections::BTreeM
 
 impl Broker {
     pub(crate) fn on_producer(&mut self, now: Now, conn: ConnId, command: CommandProducer) {
+        self.decide_producer(now, conn, command, Proof::Missing);
+    }
+
+    pub(crate) fn decide_producer(&mut self, now: Now, conn: ConnId, command: CommandProducer, proof: Proof) {
         let request_id = command.request_id;
-        if let Err((code, text)) = self.begin_producer(now, conn, command) {
+        if let Err((code, text)) = self.begin_producer(now, conn, command, proof) {
             self.out.command(conn, &commands::error(request_id, code, &text));
         }
     }
 
-    fn begin_producer(&mut self, now: Now, conn: ConnId, command: CommandProducer) -> Result<(), Refusal> {
+    fn begin_producer(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        command: CommandProducer,
+        proof: Proof,
+    ) -> Result<(), Refusal> {
         let name = self.permitted_topic(conn, &command.topic, Operation::Produce)?;
+        if self.must_prove(&name, proof) {
+            self.prove(conn, &name, Held::Producer(Box::new(command)));
+            return Ok(());
+        }
         if let Some(subscription) = &command.initial_subscription_name {
             let (_, subscription) =
                 self.permitted_subscription(conn, &command.topic, subscription, Operation::Consume)?;
@@ -169,7 +184,10 @@ impl Broker {
         let key = ProducerKey { conn, producer_id: command.producer_id };
         let handle = self.sessions.get_mut(&conn).and_then(|session| session.producers.remove(&command.producer_id));
         let success = commands::success(command.request_id);
-        let Some(handle) = handle else { return self.out.command(conn, &success) };
+        let Some(handle) = handle else {
+            self.waiting.drop_held(conn, Some(command.producer_id), None);
+            return self.out.command(conn, &success);
+        };
         self.usage.release_producer(&handle.tenant);
         let answered =
             self.with_topic(handle.slot, now, |topic, env| topic.close_producer(key, command.request_id, env));

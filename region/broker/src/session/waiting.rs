@@ -2,6 +2,7 @@
 
 use crate::broker::{Broker, SESSION_META};
 use crate::io::{BrokerEffect, ConnId};
+use crate::ownership::proof::Proving;
 use crate::session::schema::{SchemaWait, SchemaWrite};
 use base::{Now, RequestId, TopicName};
 use cluster::BundleId;
@@ -19,6 +20,8 @@ pub(crate) enum Waiter {
     Schema { write: SchemaWrite, then: SchemaWait },
     /// A record that came from another region.
     Record(Box<crate::policy_sync::Arrived>),
+    /// A client's command, for the proof whose its topic is.
+    Proof(Proving),
     /// A bundle's new owner.
     Assigned { bundle: BundleId, request: MetaRequest },
     /// A bundle that this node gives up.
@@ -32,6 +35,18 @@ pub(crate) enum Waiter {
 pub(crate) struct MetaWaiters {
     next: u64,
     by_seq: BTreeMap<u64, Waiter>,
+}
+
+impl MetaWaiters {
+    /// How many commands wait, whatever for.
+    pub(crate) fn held(&self) -> usize {
+        self.by_seq.len()
+    }
+
+    /// The handle that a held command would make is closed: nobody waits for it any more.
+    pub(crate) fn drop_held(&mut self, conn: ConnId, producer: Option<u64>, consumer: Option<u64>) {
+        self.by_seq.retain(|_, waiter| !matches!(waiter, Waiter::Proof(held) if held.is_of(conn, producer, consumer)));
+    }
 }
 
 impl Broker {
@@ -60,6 +75,7 @@ impl Broker {
             }
             Some(Waiter::Schema { write, then }) => self.handle_schema_written(now, write, then, response),
             Some(Waiter::Record(arrived)) => self.handle_record_stored(*arrived, &response),
+            Some(Waiter::Proof(proving)) => self.handle_proof(now, proving, &response),
             Some(Waiter::Assigned { bundle, request }) => self.handle_assigned(now, &bundle, &request, response),
             Some(Waiter::Released { bundle, request }) => self.handle_released(now, bundle, &request, response),
             Some(Waiter::Drained { request }) => self.handle_drained(now, &request, response),
