@@ -6,7 +6,7 @@ import socket
 import subprocess
 
 import pulsar
-from region import BINARY, QUIET, Region, parse, run
+from region import BINARY, QUIET, Region, parse, run, until
 
 
 def free_ports(count):
@@ -119,8 +119,15 @@ identity = "{self.identity}"
 
     def leader(self):
         """The node that leads the metadata."""
-        answer = self.any().http("GET", "/admin/v2/brokers/leaderBroker")
-        return self.by_url(answer["serviceUrl"])
+        found = []
+
+        def led():
+            status, answer = self.any().ask("GET", "/admin/v2/brokers/leaderBroker")
+            found.append(answer)
+            return status == 200
+
+        until("the region has a leader", led)
+        return self.by_url(found[-1]["serviceUrl"])
 
     def stop(self):
         for node in self.nodes:

@@ -451,6 +451,12 @@ impl Broker {
         self.topics.by_slot.is_empty() && !self.is_leaving_bundles()
     }
 
+    /// Whether this node has lost the majority of its region.
+    pub fn set_apart(&mut self, now: Now, apart: bool) {
+        self.note_apart(now, apart);
+        self.settle(now);
+    }
+
     /// Another node leads the metadata, or nobody. The leader is the gateway: it alone sends records to other regions.
     pub fn set_leader(&mut self, leader: Option<NodeId>) {
         self.core.leader = leader;

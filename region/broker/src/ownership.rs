@@ -31,6 +31,8 @@ use wire::pulsar::ServerError;
 /// Lookups that may wait for assignments.
 const WAITING_MAX: usize = 10_000;
 
+const APART: &str = "this node has lost the majority of its region; try another node, or again";
+
 /// Who waits for an assignment.
 #[derive(Clone, Copy, Debug)]
 enum Asker {
@@ -158,7 +160,9 @@ impl Broker {
             self.bundles.waiting += 1;
             self.bundles.assigning.entry(bundle).or_default().push(asker);
         } else {
-            self.answer_owner(asker, &bundle, "no node of this region counts as alive and takes topics; try again");
+            let apart = self.core.cluster.view().is_some_and(|view| view.is_apart());
+            let text = if apart { APART } else { "no node of this region counts as alive and takes topics; try again" };
+            self.answer_owner(asker, &bundle, text);
         }
     }
 
@@ -302,7 +306,7 @@ impl Broker {
             Owner::By(_) | Owner::Nobody => {
                 self.bundles.leaving.remove(&bundle);
                 if self.bundles.ours.remove(&bundle).is_some() {
-                    self.close_bundle(now, &bundle);
+                    self.lose_bundle(now, &bundle);
                 }
             }
         }
@@ -311,6 +315,23 @@ impl Broker {
     fn slots_of(&self, bundle: &BundleId) -> Vec<OwnerId> {
         let here = |name: &TopicName| *name.namespace() == bundle.0 && bundle.1.contains(tenancy::topic_hash(name));
         self.topics.by_name.iter().filter(|(name, _)| here(name)).map(|(_, slot)| *slot).collect()
+    }
+
+    /// This node lost the majority of its region, or has it again. Alone it serves nothing: others take its bundles over.
+    pub(crate) fn note_apart(&mut self, now: Now, apart: bool) {
+        if let Ownership::Shared(view) = &mut self.core.cluster
+            && view.set_apart(apart)
+        {
+            self.refresh_bundles(now);
+        }
+    }
+
+    /// Ends a bundle's topics that others serve now. What is pending cannot be stored any more, and nobody waits for it.
+    fn lose_bundle(&mut self, now: Now, bundle: &BundleId) {
+        for slot in self.slots_of(bundle) {
+            let reason = "another node serves the topic now; look it up again";
+            self.with_topic(slot, now, |topic, env| topic.give_up(reason.to_owned(), env));
+        }
     }
 
     fn close_bundle(&mut self, now: Now, bundle: &BundleId) {

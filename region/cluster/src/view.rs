@@ -7,6 +7,7 @@
 //! - I1  an owner counts only while `/alive/NODE` carries its incarnation, and so does this node itself.
 //! - I2  of two pictures of a record the one with the higher version holds, in whatever order they come.
 //! - I3  an assignment raises the epoch by one and goes to a node that is alive and not draining.
+//! - I4  a node that has lost the majority of its region owns nothing and assigns nothing.
 //!
 //! **Not here**  Who decides that a node is alive (`Controller`), what losing a bundle means (`broker`).
 //!
@@ -74,12 +75,22 @@ pub struct View {
     owners: BTreeMap<BundleId, Held<OwnerRecord>>,
     /// The newest change taken over.
     revision: u64,
+    /// This node has lost the majority of its region: what it sees of others is old.
+    apart: bool,
 }
 
 impl View {
     /// An empty picture of this node, which runs as `incarnation`.
     pub fn new(me: NodeId, incarnation: u64) -> Self {
-        Self { me, incarnation, nodes: BTreeMap::new(), alive: BTreeMap::new(), owners: BTreeMap::new(), revision: 0 }
+        Self {
+            me,
+            incarnation,
+            nodes: BTreeMap::new(),
+            alive: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            revision: 0,
+            apart: false,
+        }
     }
 
     pub fn me(&self) -> NodeId {
@@ -89,6 +100,16 @@ impl View {
     /// Which start of this node it is.
     pub fn incarnation(&self) -> u64 {
         self.incarnation
+    }
+
+    /// Whether this node has lost the majority of its region (I4).
+    pub fn is_apart(&self) -> bool {
+        self.apart
+    }
+
+    /// Takes over whether it has; true when that is new.
+    pub fn set_apart(&mut self, apart: bool) -> bool {
+        std::mem::replace(&mut self.apart, apart) != apart
     }
 
     /// Takes a change over: an event, or the node's own committed write (I2).
@@ -159,8 +180,8 @@ impl View {
         if record.node != self.me {
             return Owner::By(record.node);
         }
-        if record.incarnation != self.incarnation {
-            return Owner::Nobody;
+        if record.incarnation != self.incarnation || self.apart {
+            return Owner::Nobody; // I4
         }
         Owner::Us { version: *version, epoch: record.epoch, moving_to: record.moving_to }
     }
@@ -199,8 +220,8 @@ impl View {
     /// Gives a bundle that nobody serves to the node that serves the fewest; `promised` counts what was given out and is not
     /// in the picture yet. `None` when the bundle has an owner or no node can take it.
     pub fn assign(&self, bundle: &BundleId, promised: &BTreeMap<NodeId, usize>) -> Option<Assignment> {
-        if self.owner(bundle) != Owner::Nobody {
-            return None;
+        if self.apart || self.owner(bundle) != Owner::Nobody {
+            return None; // I4
         }
         let load = |(node, load): &(NodeId, usize)| (*load + promised.get(node).copied().unwrap_or(0), *node);
         let (node, _) = self.loads().into_iter().min_by_key(load)?;

@@ -15,6 +15,7 @@ use crate::watch::{Watch, WatchClosed};
 use crate::write_queue::{WriteCounters, WriteDoor};
 use base::NodeId;
 use meta_api::{MetaRequest, MetaResponse};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::watch;
@@ -36,6 +37,7 @@ pub(crate) struct HandleParts {
     pub(crate) members: MemberDoor,
     pub(crate) standing: watch::Receiver<Standing>,
     pub(crate) leadership: watch::Receiver<Leadership>,
+    pub(crate) reached: watch::Sender<Option<BTreeSet<NodeId>>>,
     pub(crate) writes: Arc<WriteCounters>,
     pub(crate) wal: Arc<WalCounters>,
 }
@@ -94,6 +96,12 @@ impl MetaHandle {
     /// [`PeerError`] when this node cannot answer; what became of the request is unknown then.
     pub async fn answer_peer(&self, request: PeerRequest) -> Result<PeerResponse, PeerError> {
         answer(&self.parts, request).await
+    }
+
+    /// Says which other nodes this process is connected with now. A voter that reaches no majority does not stand for
+    /// election, and [`Leadership::apart`] tells it; a process that never says is held back by nothing.
+    pub fn set_reached(&self, nodes: BTreeSet<NodeId>) {
+        self.parts.reached.send_if_modified(|known| known.replace(nodes.clone()).as_ref() != Some(&nodes));
     }
 
     /// Adds a node without a vote: the leader begins to send it everything. Nothing to do when it is in the region.

@@ -35,6 +35,7 @@ mod options;
 mod peer_messages;
 mod peers;
 mod raft_types;
+mod reach;
 mod read_queue;
 mod snapshots;
 mod standing;

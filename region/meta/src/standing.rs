@@ -1,6 +1,6 @@
 //! What this node is to its region, and who leads it.
 //!
-//! **What**  Publishes both as they change. A node that was removed is told by nobody: the leader stops talking to it.
+//! **What**  Publishes both as they change, and lets a voter stand for election only when it can win (`reach`). A node that was removed is told by nobody: the leader stops talking to it.
 //! So a node that hears no leader asks the others who is in the region.
 //!
 //! **States**
@@ -20,12 +20,15 @@ use crate::compass::{LeaderAt, leader_of};
 use crate::peer_messages::{PeerRequest, PeerResponse};
 use crate::peers::PeerTransport;
 use crate::raft_types::{LogId, Raft, StoredMembership};
+use crate::reach::{Reach, Verdict, is_majority};
 use base::NodeId;
 use openraft::metrics::RaftServerMetrics;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// How often a node looks whether it still hears a leader, and whether its log has grown.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -63,6 +66,8 @@ pub struct Leadership {
     pub leader: Option<NodeId>,
     /// Grows with every election.
     pub term: u64,
+    /// Whether this node had a majority of the voters within reach and has lost it: others may decide without it.
+    pub apart: bool,
 }
 
 /// Publishes standing and leadership.
@@ -74,6 +79,10 @@ pub(crate) struct StandingTask {
     compaction: Arc<Compaction>,
     standing: watch::Sender<Standing>,
     leadership: watch::Sender<Leadership>,
+    /// The nodes that the process is connected with; `None` until it says so.
+    reached: watch::Receiver<Option<BTreeSet<NodeId>>>,
+    reach: Reach,
+    born: Instant,
     /// The newest committed membership with this node that it has applied.
     member_at: Option<LogId>,
     /// The newest committed membership without this node that it has heard of.
@@ -88,8 +97,24 @@ impl StandingTask {
         transport: Option<Arc<dyn PeerTransport>>,
         compaction: Arc<Compaction>,
         (standing, leadership): (watch::Sender<Standing>, watch::Sender<Leadership>),
+        reached: watch::Receiver<Option<BTreeSet<NodeId>>>,
     ) -> Self {
-        Self { node, raft, applied, transport, compaction, standing, leadership, member_at: None, absent_at: None }
+        let (reach, born) = (Reach::default(), Instant::now());
+        let (member_at, absent_at) = (None, None);
+        Self {
+            node,
+            raft,
+            applied,
+            transport,
+            compaction,
+            standing,
+            leadership,
+            reached,
+            reach,
+            born,
+            member_at,
+            absent_at,
+        }
     }
 
     /// Publishes until it is dropped or raft has stopped.
@@ -98,9 +123,18 @@ impl StandingTask {
         let membership_changed = self.applied.membership_changed();
         loop {
             metrics.mark_unchanged();
-            self.publish();
+            self.reached.mark_unchanged();
+            let again = self.publish();
+            let again = async {
+                match again {
+                    Some(at) => tokio::time::sleep_until(self.born + at).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 changed = metrics.changed() => if changed.is_err() { return },
+                Ok(()) = self.reached.changed() => (),
+                () = again => (),
                 () = membership_changed.notified() => (),
                 () = tokio::time::sleep(CHECK_EVERY) => {
                     self.compaction.ask_when_due().await;
@@ -110,8 +144,11 @@ impl StandingTask {
         }
     }
 
-    pub(crate) fn publish(&mut self) {
-        let leadership = leadership_of(&self.raft.server_metrics().borrow(), self.node);
+    /// Tells everybody what changed; `Some`: when to do so again, as time since `born`.
+    pub(crate) fn publish(&mut self) -> Option<Duration> {
+        let verdict = self.judge();
+        let apart = verdict.is_some_and(|verdict| verdict.apart);
+        let leadership = Leadership { apart, ..leadership_of(&self.raft.server_metrics().borrow(), self.node) };
         self.leadership.send_if_modified(|known| std::mem::replace(known, leadership) != leadership);
         let membership = self.applied.read().membership.clone();
         self.note(&membership, true);
@@ -129,6 +166,20 @@ impl StandingTask {
             }
             before != now
         });
+        verdict?.again
+    }
+
+    /// What follows from the nodes within reach; `None` while the process has not named them.
+    fn judge(&mut self) -> Option<Verdict> {
+        let reached = self.reached.borrow().clone()?;
+        let voters: BTreeSet<NodeId> = {
+            let metrics = self.raft.server_metrics();
+            let metrics = metrics.borrow();
+            metrics.membership_config.membership().voter_ids().map(NodeId).collect()
+        };
+        let verdict = self.reach.judge(self.born.elapsed(), is_majority(self.node, &reached, &voters));
+        self.raft.runtime_config().elect(verdict.stands);
+        Some(verdict)
     }
 
     /// Learns from a committed membership. Only what this node has applied itself makes it a member (I1).
@@ -177,5 +228,5 @@ fn leadership_of(metrics: &RaftServerMetrics<u64, openraft::EmptyNode>, node: No
         LeaderAt::Peer(leader) => Some(leader),
         LeaderAt::Nowhere => None,
     };
-    Leadership { leader, term: metrics.vote.leader_id().term }
+    Leadership { leader, term: metrics.vote.leader_id().term, apart: false }
 }

@@ -175,7 +175,9 @@ async fn start(files: Files, options: MetaOptions) -> Result<(MetaHandle, Tasks)
     });
     let (reads_door, reads) = ReadQueue::new(raft.clone(), compass.clone());
     let (members_door, members) = MemberDesk::new(raft.clone(), compass.clone(), applied.clone());
-    let mut stands = StandingTask::new(node, raft.clone(), applied.clone(), transport, compaction, (stands, leads));
+    let (reached, reaches) = watch::channel(None);
+    let publish = (stands, leads);
+    let mut stands = StandingTask::new(node, raft.clone(), applied.clone(), transport, compaction, publish, reaches);
     stands.publish();
     let parts = HandleParts {
         node,
@@ -187,6 +189,7 @@ async fn start(files: Files, options: MetaOptions) -> Result<(MetaHandle, Tasks)
         members: members_door,
         standing,
         leadership,
+        reached,
         writes: counters,
         wal,
     };

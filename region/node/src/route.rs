@@ -79,10 +79,11 @@ pub enum Input {
         to: NodeId,
         id: RequestId,
     },
-    /// Another node leads the metadata, or nobody is known to.
+    /// Another node leads the metadata, or nobody is known to; `apart`: this node has lost the majority of its region.
     Leadership {
         leader: Option<NodeId>,
         term: u64,
+        apart: bool,
     },
     /// A connection with this start of another node exists.
     PeerUp {
@@ -375,8 +376,12 @@ impl Node {
                     self.tell(now, BrokerInput::Bookie { from: to, response });
                 }
             }
-            Input::Leadership { leader, term } if self.view().is_some() => {
+            Input::Leadership { leader, term, apart } if self.view().is_some() => {
+                // Whoever led before this node was cut off may lead no more, this node itself among them.
+                let leader = leader.filter(|_| !apart);
                 self.broker.set_leader(leader);
+                self.broker.set_apart(now, apart);
+                self.collect();
                 self.with_gateway(|gateway, passes| gateway.set_gateway(leader, passes));
                 self.control(now, ControllerInput::Leadership { leader, term });
             }

@@ -166,7 +166,7 @@ impl Server {
         let view = watch(storage.watch, node.clone(), geo, config.region.clone(), clusters, contacts);
         task::spawn(server_pool, "meta-watch", view);
         if let Some(entry) = entry {
-            task::spawn(server_pool, "peer-events", cluster::pump::pump(entry.events, node.clone()));
+            task::spawn(server_pool, "peer-events", cluster::pump::pump(entry.events, node.clone(), meta.clone()));
             task::spawn(server_pool, "leadership", cluster::pump::leadership(meta.clone(), node.clone()));
             task::spawn(server_pool, "voters", cluster::voters::keep_voters(meta.clone()));
             pool.block_on(cluster::voters::until_founded(&meta, config.node.founders.len()));

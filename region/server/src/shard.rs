@@ -51,7 +51,7 @@ pub(crate) enum ShardInput {
     PeerRequest { from: NodeId, request: BookieRequest, permit: PeerPermit },
     PeerResponse { from: NodeId, response: BookieResponse, permit: PeerPermit },
     ClusterFrame { from: NodeId, frame: ClusterFrame, permit: PeerPermit },
-    Leadership { leader: Option<NodeId>, term: u64 },
+    Leadership(meta::Leadership),
     Http { request: HttpRequest, reply: oneshot::Sender<HttpResponse> },
     Shutdown,
 }
@@ -195,7 +195,9 @@ impl Shard {
             ShardInput::PeerRequest { from, request, permit: _permit } => Input::PeerRequest { from, request },
             ShardInput::PeerResponse { from, response, permit: _permit } => Input::PeerResponse { from, response },
             ShardInput::ClusterFrame { from, frame, permit: _permit } => Input::ClusterFrame { from, frame },
-            ShardInput::Leadership { leader, term } => Input::Leadership { leader, term },
+            ShardInput::Leadership(meta::Leadership { leader, term, apart }) => {
+                Input::Leadership { leader, term, apart }
+            }
             ShardInput::Http { request, reply } => {
                 self.http_ids += 1;
                 let id = HttpId(self.http_ids);

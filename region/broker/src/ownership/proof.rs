@@ -61,6 +61,9 @@ impl Broker {
     /// Whether the metadata must be asked before a topic's client is refused.
     pub(crate) fn must_prove(&self, topic: &TopicName, proof: Proof) -> bool {
         let Some(bundle) = self.core.bundle_of(topic) else { return false };
+        if self.core.cluster.view().is_none_or(|view| view.is_apart()) {
+            return false; // The metadata would not answer.
+        }
         let strange = matches!(self.core.cluster.owner(&bundle), Owner::By(_) | Owner::Nobody);
         proof == Proof::Missing && strange && self.waiting.held() < HELD_MAX // I4
     }

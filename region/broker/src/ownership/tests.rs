@@ -286,3 +286,29 @@ fn i4_a_held_command_is_dropped_when_its_consumer_or_its_connection_closes() {
         assert_eq!((bed.broker.stats(NOW).topics, bed.answers.len()), (0, 0), "I4");
     }
 }
+
+#[test]
+fn a_node_that_is_cut_off_ends_its_topics_and_serves_them_again_when_nobody_took_them() {
+    let mut bed = Bed::new(true);
+    bed.give(1);
+    bed.ask(create());
+    bed.connect();
+    bed.frame(CommandProducer {
+        topic: topic().to_string(),
+        producer_id: 1,
+        request_id: 6,
+        producer_name: Some("p".to_owned()),
+        ..CommandProducer::default()
+    });
+    bed.answers.clear();
+    bed.broker.set_apart(NOW, true);
+    bed.settle();
+    assert!(matches!(bed.answers[..], [Command::CloseProducer(_)]), "its clients go elsewhere: {:?}", bed.answers);
+    assert_eq!(bed.broker.stats(NOW).topics, 0);
+    let replies = bed.ask(AdminCommand::FindOwner { topic: topic() });
+    let [AdminReply::Failed(failure)] = &replies[..] else { panic!("{replies:?}") };
+    assert!(failure.reason.contains("lost the majority of its region"), "{failure:?}");
+    bed.broker.set_apart(NOW, false);
+    bed.settle();
+    assert!(matches!(bed.owner(), Owner::Us { epoch: 1, .. }));
+}

@@ -83,3 +83,16 @@ fn a_draining_node_gets_nothing_and_gives_up_what_it_has() {
     apply(&mut store, &mut [&mut one], &release);
     assert_eq!(one.owner(&bundle(0)), Owner::Nobody);
 }
+
+#[test]
+fn i4_a_node_without_a_majority_owns_and_assigns_nothing_until_it_is_back() {
+    let (mut store, mut one) = (MetaState::new(), View::new(NodeId(1), 1));
+    join(&mut store, &mut [&mut one], 1);
+    let request = one.assign(&bundle(0), &BTreeMap::new()).unwrap().request;
+    apply(&mut store, &mut [&mut one], &request);
+    assert!(one.set_apart(true) && !one.set_apart(true), "said once");
+    assert_eq!((one.owner(&bundle(0)), one.guard(&bundle(0)), one.ours().count()), (Owner::Nobody, None, 0), "I4");
+    assert_eq!(one.assign(&bundle(1), &BTreeMap::new()), None, "I4");
+    assert!(one.set_apart(false));
+    assert!(matches!(one.owner(&bundle(0)), Owner::Us { epoch: 1, .. }));
+}

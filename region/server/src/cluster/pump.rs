@@ -5,6 +5,7 @@ use base::NodeId;
 use bytes::{Buf, Bytes};
 use meta::MetaHandle;
 use peer::{FrameKind, FramePermit, PeerEvent};
+use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 use wire::PeerFrameError;
 
@@ -28,15 +29,20 @@ pub(crate) fn take(events: &mpsc::Sender<PeerEvent>, event: PeerEvent) {
 }
 
 /// Works as long as the endpoint does.
-pub(crate) async fn pump(mut events: mpsc::Receiver<PeerEvent>, node: NodeHandle) {
+pub(crate) async fn pump(mut events: mpsc::Receiver<PeerEvent>, node: NodeHandle, meta: MetaHandle) {
+    let mut reached = BTreeSet::new();
     while let Some(event) = events.recv().await {
         let input = match event {
             PeerEvent::Up { node, hello } => {
                 tracing::info!("node {} is connected", node.0);
+                reached.insert(node);
+                meta.set_reached(reached.clone());
                 ShardInput::PeerUp { node, incarnation: hello.incarnation }
             }
             PeerEvent::Down { node, reason, refused } => {
                 tracing::info!("node {} is disconnected: {reason}", node.0);
+                reached.remove(&node);
+                meta.set_reached(reached.clone());
                 ShardInput::PeerDown { node, refused }
             }
             PeerEvent::Heard { node } => ShardInput::PeerHeard { node },
@@ -73,8 +79,11 @@ fn read(from: NodeId, kind: FrameKind, mut bytes: Bytes, permit: FramePermit) ->
 pub(crate) async fn leadership(meta: MetaHandle, node: NodeHandle) {
     let mut leadership = meta.leadership();
     loop {
-        let meta::Leadership { leader, term } = *leadership.borrow_and_update();
-        if node.send(ShardInput::Leadership { leader, term }).await.is_err() || leadership.changed().await.is_err() {
+        let known = *leadership.borrow_and_update();
+        if known.apart {
+            tracing::warn!("no majority of the region's voters is within reach: topics are left to the other nodes");
+        }
+        if node.send(ShardInput::Leadership(known)).await.is_err() || leadership.changed().await.is_err() {
             return;
         }
     }
