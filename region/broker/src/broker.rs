@@ -168,7 +168,8 @@ impl Broker {
 
     pub fn next_deadline(&self) -> Option<Mono> {
         let sessions = if self.sessions.is_empty() { None } else { Some(self.housekeeping) };
-        earliest(earliest(self.topics.timers.next(), self.ingress.next_deadline()), sessions)
+        let lookups = earliest(self.lookups_due(), sessions);
+        earliest(earliest(self.topics.timers.next(), self.ingress.next_deadline()), lookups)
     }
 
     pub fn on_deadline(&mut self, now: Now) {
@@ -180,6 +181,7 @@ impl Broker {
             self.check_sessions(now);
             self.refuse_overdue_publishes(now);
         }
+        self.end_lookups(now);
         while let Some(slot) = self.topics.timers.pop_due(now.mono) {
             self.with_topic(slot, now, |topic, env| topic.on_deadline(env));
         }
@@ -349,7 +351,7 @@ impl Broker {
                 self.close_namespace(now, &namespace);
                 admin::reply(&mut self.out, id, crate::admin_command::AdminReply::Done);
             }
-            AdminCommand::FindOwner { topic } => self.find_owner(id, &topic),
+            AdminCommand::FindOwner { topic } => self.find_owner(now, id, &topic),
             AdminCommand::UnloadBundle { namespace, bundle } => {
                 self.unload_bundle(now, (namespace, bundle));
                 admin::reply(&mut self.out, id, crate::admin_command::AdminReply::Done);
@@ -449,6 +451,12 @@ impl Broker {
     /// Whether no topic is loaded and every bundle was given up.
     pub fn is_idle(&self) -> bool {
         self.topics.by_slot.is_empty() && !self.is_leaving_bundles()
+    }
+
+    /// A connection with another node of the region exists, or has ended.
+    pub fn set_peer(&mut self, now: Now, node: NodeId, connected: bool) {
+        self.note_peer(now, node, connected);
+        self.settle(now);
     }
 
     /// Whether this node has lost the majority of its region.

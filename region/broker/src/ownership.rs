@@ -1,44 +1,28 @@
 //! Which topics this node serves, when its region has several nodes (ADR 0009).
 //!
-//! **What**  A bundle that nobody serves is assigned by whoever is asked for it. A bundle that is lost is closed; one that is
-//! given away is closed first and then handed over or left to whoever is asked next.
+//! **What**  The topics of a bundle that is lost end at once; a bundle that is given away is closed first
+//! and then handed over or left to whoever is asked next.
 //!
 //! **States**  A bundle: not ours → ours → leaving (its topics close) → not ours.
 //!
 //! **Invariants**
 //! - I1  a topic is loaded only while its bundle is ours and not leaving, under the owner record's present version.
-//! - I2  one assignment of a bundle is under way at a time; everybody who asks meanwhile waits for it, bounded by
-//!   [`WAITING_MAX`].
 //! - I3  a bundle is given up only when none of its topics is loaded.
 //!
-//! **Not here**  The picture of nodes and owners, and what a compare-and-put holds (`cluster`); who is alive (`node`).
+//! **Not here**  Lookups and assignments (`lookups`). The picture of nodes and owners, and what a compare-and-put holds
+//! (`cluster`); who is alive (`node`).
 
-use crate::admin_command::{AdminReply, FailureKind};
 use crate::broker::Broker;
 use crate::core::Core;
-use crate::io::{AdminId, ConnId};
 use crate::session::auth::Refusal;
 use crate::session::waiting::Waiter;
-use crate::topic::admin;
 use crate::topic::open::CreateTopic;
 use base::{NodeId, Now, OwnerId, TopicName};
 use cluster::{BundleId, Owner, Ownership, ViewChange};
 use meta_api::{Compare, MetaRequest, MetaResponse};
 use std::collections::{BTreeMap, BTreeSet};
-use wire::commands::{self, BrokerUrls};
+use wire::commands::BrokerUrls;
 use wire::pulsar::ServerError;
-
-/// Lookups that may wait for assignments.
-const WAITING_MAX: usize = 10_000;
-
-const APART: &str = "this node has lost the majority of its region; try another node, or again";
-
-/// Who waits for an assignment.
-#[derive(Clone, Copy, Debug)]
-enum Asker {
-    Client { conn: ConnId, request_id: u64 },
-    Admin(AdminId),
-}
 
 /// What the broker keeps of bundles beside the view.
 #[derive(Debug, Default)]
@@ -47,13 +31,13 @@ pub(crate) struct Bundles {
     ours: BTreeMap<BundleId, u64>,
     /// Bundles that we give away; true once the record's change is under way.
     leaving: BTreeMap<BundleId, bool>,
-    /// Assignments under way (I2), and how many lookups wait for them all.
-    assigning: BTreeMap<BundleId, Vec<Asker>>,
-    waiting: usize,
+    /// Lookups that wait for somebody to serve their bundle.
+    lookups: lookups::Lookups,
     /// The node ends: everything leaves.
     draining: bool,
 }
 
+mod lookups;
 pub(crate) mod proof;
 
 impl Core {
@@ -131,41 +115,6 @@ impl Broker {
         Err((ServerError::PersistenceError, text))
     }
 
-    // ---- lookup and assignment ----
-
-    /// Answers a lookup: at once, or when the bundle was assigned.
-    pub(crate) fn look_up(&mut self, conn: ConnId, request_id: u64, topic: &TopicName) {
-        let Some(bundle) = self.core.bundle_of(topic).filter(|_| self.core.cluster.view().is_some()) else {
-            let reply = commands::lookup_connect(request_id, self.core.options.urls.clone());
-            return self.out.command(conn, &reply);
-        };
-        self.find(Asker::Client { conn, request_id }, bundle);
-    }
-
-    /// An operator's request needs to know who serves a topic.
-    pub(crate) fn find_owner(&mut self, id: AdminId, topic: &TopicName) {
-        match self.core.bundle_of(topic).filter(|_| self.core.cluster.view().is_some()) {
-            Some(bundle) => self.find(Asker::Admin(id), bundle),
-            None => admin::reply(&mut self.out, id, AdminReply::Done),
-        }
-    }
-
-    fn find(&mut self, asker: Asker, bundle: BundleId) {
-        if self.core.cluster.owner(&bundle) != Owner::Nobody {
-            self.answer_owner(asker, &bundle, "");
-        } else if self.bundles.waiting >= WAITING_MAX {
-            let text = format!("{WAITING_MAX} lookups already wait for owners of bundles; try again");
-            self.answer_owner(asker, &bundle, &text);
-        } else if self.assign(&bundle) {
-            self.bundles.waiting += 1;
-            self.bundles.assigning.entry(bundle).or_default().push(asker);
-        } else {
-            let apart = self.core.cluster.view().is_some_and(|view| view.is_apart());
-            let text = if apart { APART } else { "no node of this region counts as alive and takes topics; try again" };
-            self.answer_owner(asker, &bundle, text);
-        }
-    }
-
     /// An operator unloads a bundle. The sole node closes its topics and opens them again on use.
     pub(crate) fn unload_bundle(&mut self, now: Now, bundle: BundleId) {
         match self.core.cluster {
@@ -173,63 +122,6 @@ impl Broker {
             Ownership::Shared(_) if self.bundles.ours.contains_key(&bundle) => self.leave_bundle(now, bundle),
             Ownership::Shared(_) => (),
         }
-    }
-
-    /// Finds an owner for a bundle that has none, unless that is under way; false when no node can take it.
-    pub(crate) fn assign(&mut self, bundle: &BundleId) -> bool {
-        if self.bundles.assigning.contains_key(bundle) {
-            return true;
-        }
-        let Some(assignment) = self.core.cluster.view().and_then(|view| view.assign(bundle, &BTreeMap::new())) else {
-            return false;
-        };
-        self.bundles.assigning.insert(bundle.clone(), Vec::new()); // I2
-        let waiter = Waiter::Assigned { bundle: bundle.clone(), request: assignment.request.clone() };
-        self.ask_meta(assignment.request, waiter);
-        true
-    }
-
-    /// The compare-and-put of an owner record was answered.
-    pub(crate) fn handle_assigned(
-        &mut self,
-        now: Now,
-        bundle: &BundleId,
-        request: &MetaRequest,
-        response: MetaResponse,
-    ) {
-        let trouble = self.take_written(now, request, response);
-        let askers = self.bundles.assigning.remove(bundle).unwrap_or_default();
-        self.bundles.waiting -= askers.len();
-        for asker in askers {
-            self.answer_owner(asker, bundle, trouble.as_deref().unwrap_or("its owner changes; try again"));
-        }
-    }
-
-    fn answer_owner(&mut self, asker: Asker, bundle: &BundleId, trouble: &str) {
-        let (conn, request_id) = match asker {
-            Asker::Client { conn, request_id } => (conn, request_id),
-            Asker::Admin(id) if self.core.cluster.owner(bundle) == Owner::Nobody => {
-                let text = format!("no node serves bundle {}/{} now: {trouble}", bundle.0, bundle.1);
-                return admin::fail(&mut self.out, id, FailureKind::Unavailable, text);
-            }
-            Asker::Admin(id) => return admin::reply(&mut self.out, id, AdminReply::Done),
-        };
-        let connect = |urls| commands::lookup_connect(request_id, urls);
-        let reply = match self.core.cluster.owner(bundle) {
-            Owner::Us { moving_to: None, .. } if !self.bundles.leaving.contains_key(bundle) => {
-                connect(self.core.options.urls.clone())
-            }
-            Owner::By(node) => connect(self.core.urls_of(node)),
-            Owner::Us { .. } => {
-                let text = "the topic's bundle is moving to another node; try again";
-                commands::lookup_failed(request_id, ServerError::ServiceNotReady, text)
-            }
-            Owner::Nobody => {
-                let text = format!("no node serves bundle {}/{} now: {trouble}", bundle.0, bundle.1);
-                commands::lookup_failed(request_id, ServerError::ServiceNotReady, &text)
-            }
-        };
-        self.out.command(conn, &reply);
     }
 
     /// Takes what a compare-and-put wrote, or what stood in its way, into the view; `Some`: what was wrong.
@@ -261,13 +153,17 @@ impl Broker {
         let Ownership::Shared(view) = &mut self.core.cluster else { return true };
         let me = view.me();
         match view.apply(key, version, value) {
-            ViewChange::Owner(bundle) => self.refresh_bundle(now, bundle),
+            ViewChange::Owner(bundle) => {
+                self.refresh_bundle(now, bundle.clone());
+                self.look_again(now, &bundle);
+            }
             ViewChange::Node(_) => self.refresh_bookies(now),
             ViewChange::Alive(node) => {
                 self.refresh_bookies(now);
                 if node == me {
                     self.refresh_bundles(now);
                 }
+                self.look_all_again(now);
             }
             ViewChange::Damaged => {
                 let text = format!("metadata record {key} cannot be read and counts as absent");
@@ -323,6 +219,7 @@ impl Broker {
             && view.set_apart(apart)
         {
             self.refresh_bundles(now);
+            self.look_all_again(now);
         }
     }
 

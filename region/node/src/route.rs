@@ -388,6 +388,8 @@ impl Node {
             Input::PeerUp { node, incarnation } => {
                 self.with_gateway(|gateway, passes| gateway.handle_node_up(node, passes));
                 self.control(now, ControllerInput::PeerUp { node, incarnation });
+                self.broker.set_peer(now, node, true);
+                self.collect();
             }
             Input::PeerDown { node, refused } => {
                 for response in self.requests.lost(node) {
@@ -395,6 +397,8 @@ impl Node {
                 }
                 self.with_gateway(|gateway, passes| gateway.handle_node_down(node, passes));
                 self.control(now, ControllerInput::PeerDown { node, refused });
+                self.broker.set_peer(now, node, false);
+                self.collect();
             }
             Input::PeerHeard { node } => self.control(now, ControllerInput::PeerHeard { node }),
             Input::ClusterFrame { from, frame } => {

@@ -1,5 +1,6 @@
 //! One broker of two nodes, told by a store in memory who is alive and who owns what.
 
+use super::lookups::TAKEOVER_MAX;
 use crate::admin_command::{AdminCommand, AdminReply, TopicOp};
 use crate::io::{AdminId, BrokerEffect, BrokerInput, ConnId, ConnInfo, Outgoing};
 use crate::{Broker, BrokerOptions, Core};
@@ -12,7 +13,10 @@ use tenancy::{Authorization, BrokerDefaults, Policies, PolicyRecord, keys};
 use wire::commands::BrokerUrls;
 use wire::frame::{RawFrame, decode_command, encode_command};
 use wire::pulsar::base_command::Command;
-use wire::pulsar::{BaseCommand, CommandCloseConsumer, CommandConnect, CommandProducer, CommandSubscribe, ServerError};
+use wire::pulsar::{
+    BaseCommand, CommandCloseConsumer, CommandConnect, CommandLookupTopic, CommandProducer, CommandSubscribe,
+    ServerError,
+};
 
 const CONN: ConnId = ConnId(1);
 const NOW: Now = Now { mono: Mono(1_000_000_000), wall_ms: 1_700_000_000_000 };
@@ -311,4 +315,43 @@ fn a_node_that_is_cut_off_ends_its_topics_and_serves_them_again_when_nobody_took
     bed.broker.set_apart(NOW, false);
     bed.settle();
     assert!(matches!(bed.owner(), Owner::Us { epoch: 1, .. }));
+}
+
+fn look_up(bed: &mut Bed) {
+    bed.frame(CommandLookupTopic { topic: topic().to_string(), request_id: 9, ..CommandLookupTopic::default() });
+}
+
+#[test]
+fn i5_a_lookup_of_a_lost_node_waits_for_the_takeover() {
+    let mut bed = Bed::new(true);
+    bed.give(2);
+    bed.connect();
+    bed.broker.set_peer(NOW, NodeId(2), false);
+    look_up(&mut bed);
+    assert!(bed.answers.is_empty(), "{:?}", bed.answers);
+    bed.change(vec![Write::Delete { key: keys::alive_key(NodeId(2)) }]);
+    let [Command::LookupTopicResponse(found)] = &bed.answers[..] else { panic!("{:?}", bed.answers) };
+    assert_eq!(found.broker_service_url.as_deref(), Some("pulsar://one:6650"), "I5");
+}
+
+#[test]
+fn i5_a_lookup_is_answered_when_the_node_is_back_and_in_the_end_in_any_case() {
+    for comes_back in [true, false] {
+        let mut bed = Bed::new(true);
+        bed.give(2);
+        bed.connect();
+        bed.broker.set_peer(NOW, NodeId(2), false);
+        look_up(&mut bed);
+        assert!(bed.answers.is_empty(), "{:?}", bed.answers);
+        if comes_back {
+            bed.broker.set_peer(NOW, NodeId(2), true);
+        } else {
+            let late = Now { mono: NOW.mono + TAKEOVER_MAX, ..NOW };
+            assert!(bed.broker.next_deadline().is_some_and(|at| at <= late.mono), "I5");
+            bed.broker.on_deadline(late);
+        }
+        bed.settle();
+        let [Command::LookupTopicResponse(found)] = &bed.answers[..] else { panic!("{:?}", bed.answers) };
+        assert_eq!(found.broker_service_url.as_deref(), Some("pulsar://two:6650"), "I5");
+    }
 }

@@ -16,7 +16,7 @@ use wire::pulsar::{CommandLookupTopic, CommandPartitionedTopicMetadata, ServerEr
 const PARTITIONS_MAX: u32 = 10_000;
 
 impl Broker {
-    pub(crate) fn on_lookup(&mut self, _now: Now, conn: ConnId, command: CommandLookupTopic) {
+    pub(crate) fn on_lookup(&mut self, now: Now, conn: ConnId, command: CommandLookupTopic) {
         let request_id = command.request_id;
         let listener = command.advertised_listener_name.as_deref().unwrap_or_default();
         let answer = if !listener.is_empty() && listener != "internal" {
@@ -27,7 +27,7 @@ impl Broker {
                 .and_then(|name| self.require_namespace(&name).map(|()| name))
         };
         match answer {
-            Ok(name) => self.look_up(conn, request_id, &name),
+            Ok(name) => self.look_up(now, conn, request_id, &name),
             Err((code, text)) => self.out.command(conn, &commands::lookup_failed(request_id, code, &text)),
         }
     }
