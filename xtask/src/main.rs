@@ -1,4 +1,4 @@
-//! The developer's tool: test, bench, tidy, codegen.
+//! The developer's tool: test, bench, chaos, tidy, codegen.
 //!
 //! **What**  `cargo xtask test` proves a clone from nothing but Rust and Python, `cargo xtask bench` measures it, `cargo xtask tidy` keeps the house in the
 //! shape that docs/ARCHITECTURE.md describes, `cargo xtask codegen` writes the protocol module.
@@ -37,6 +37,8 @@ enum Task {
         /// Parts to measure: start_and_rest latency publish official_client topics recovery geo [default: all].
         parts: Vec<String>,
     },
+    /// Hurt a region of three real nodes for a stated time, and write a report with the history.
+    Chaos(proving::Chaos),
     /// Generate the Rust code of the Pulsar protocol from wire/proto/pulsar.proto.
     Codegen {
         /// Only compare with the committed code; fail when they differ.
@@ -50,6 +52,7 @@ fn main() -> Result<ExitCode> {
     match Arguments::parse().task {
         Task::Test => proving::run(&root),
         Task::Bench { out, parts } => proving::bench(&root, &out, &parts),
+        Task::Chaos(chaos) => proving::chaos(&root, &chaos),
         Task::Tidy => tidy::run(&root),
         Task::Codegen { check } => {
             let mode = if check { codegen::Mode::Check } else { codegen::Mode::Write };

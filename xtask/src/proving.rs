@@ -43,16 +43,51 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
 /// # Errors
 /// When cargo cannot describe the workspace; a failing step is the exit code, not an error.
 pub(crate) fn bench(root: &Path, out: &Path, parts: &[String]) -> Result<ExitCode> {
+    script(root, "measurements", |command| {
+        command.arg(root.join("chaos/live/python/measure.py")).arg(out).args(parts);
+    })
+}
+
+/// How long chaos lasts and what it does.
+#[derive(clap::Args)]
+pub(crate) struct Chaos {
+    /// Where report.md, report.json, history.jsonl and the nodes' own files go.
+    #[arg(default_value = "target/chaos")]
+    out: PathBuf,
+    /// How long nodes are hurt.
+    #[arg(long, default_value_t = 30.0)]
+    minutes: f64,
+    /// Chooses the order of the faults and whom they meet [default: by chance, and printed].
+    #[arg(long)]
+    seed: Option<u32>,
+    /// Faults by name, such as "kill owner" [default: all].
+    faults: Vec<String>,
+}
+
+/// Builds the program and hurts a region of it for a stated time.
+///
+/// # Errors
+/// When cargo cannot describe the workspace; a failing step is the exit code, not an error.
+pub(crate) fn chaos(root: &Path, wanted: &Chaos) -> Result<ExitCode> {
+    script(root, "chaos", |command| {
+        let seed = wanted.seed.map_or_else(|| "chance".to_owned(), |seed| seed.to_string());
+        command.arg(root.join("chaos/live/python/chaos.py")).arg(&wanted.out);
+        command.arg(wanted.minutes.to_string()).arg(seed).args(&wanted.faults);
+    })
+}
+
+/// Builds what a script needs and runs it.
+fn script(root: &Path, name: &str, arguments: impl FnOnce(&mut Command)) -> Result<ExitCode> {
     let metadata = Metadata::read(root, Scope::Workspace)?;
     let mut steps = Steps::default();
     let python = steps.run("python environment", || python_environment(root));
     let release = steps.run("release binary", || release_binary(root));
-    steps.run("measurements", || {
+    steps.run(name, || {
         if [&python, &release].iter().any(|outcome| **outcome != Outcome::Passed) {
             return Outcome::Missing("a step that it needs has failed".to_owned());
         }
         let mut command = Command::new(venv_python(root));
-        command.arg(root.join("chaos/live/python/measure.py")).arg(out).args(parts);
+        arguments(&mut command);
         command.env("MERIDIAN_BIN", binary(&metadata));
         steps::execute(&mut command)
     });
