@@ -2,8 +2,10 @@
 
 import os
 import re
+import shutil
 import sys
 
+import pulsar
 from region import Region, run
 
 IO, BUSY, CONFIG, USAGE = 70, 75, 78, 2
@@ -81,6 +83,21 @@ def check_flags(folder):
     check("a folder nobody can make", start("/proc/meridian"), IO, "/proc/meridian")
 
 
+def check_emptied_folders(region):
+    """A node that is alone and lost its log, or its metadata, says so instead of beginning anew beside the other."""
+    for emptied, other in (("log", "metadata"), ("meta", "log")):
+        folder = os.path.join(region.folder, emptied)
+        os.rename(folder, folder + "-aside")
+        words = (folder, "it is empty", f"the {other} beside it", "ledgers", "empty the whole data folder")
+        check(f"{emptied} emptied", start(region.folder), CONFIG, *words)
+        shutil.rmtree(folder)
+        os.rename(folder + "-aside", folder)
+    region.start()
+    reader = region.client().create_reader("persistent://public/default/after", pulsar.MessageId.earliest)
+    assert reader.read_next(10000).data() == b"still here"
+    region.stop()
+
+
 def check_ignored(folder):
     """Keys of Pulsar's file that mean nothing here are named once, and the start goes on."""
     path = os.path.join(folder, "standalone.conf")
@@ -105,6 +122,7 @@ def main():
     region.kill()
     region.start()
     region.stop()
+    check_emptied_folders(region)
 
 
 main()

@@ -3,43 +3,13 @@
 import json
 import os
 import sys
-import threading
 import time
 
-import pulsar
 from cluster import Cluster
-from region import until
+from steady import TOPIC, Writer, read_all
 
-TOPIC = "persistent://public/default/steady"
 # Promise P5 says 2 s on machines of their own; here three nodes and the clients share two cores.
 PAUSE_MAX_S = 5
-
-
-class Writer(threading.Thread):
-    """Publishes numbers one by one; notes when each receipt came."""
-
-    def __init__(self, cluster):
-        super().__init__(daemon=True)
-        self.client = cluster.client(operation_timeout_seconds=30)
-        self.producer = self.client.create_producer(TOPIC, send_timeout_millis=30000, batching_enabled=False)
-        self.sent, self.times, self.over = [], [], False
-
-    def run(self):
-        number = 0
-        while not self.over:
-            self.producer.send(str(number).encode())
-            self.sent.append(number)
-            self.times.append(time.monotonic())
-            number += 1
-
-    def longest_pause_since(self, began):
-        times = [began] + [at for at in self.times if at > began]
-        return max((b - a for a, b in zip(times, times[1:])), default=float("inf"))
-
-    def stop(self):
-        self.over = True
-        self.join(30)
-        self.client.close()
 
 
 def chosen(cluster, what):
@@ -48,25 +18,16 @@ def chosen(cluster, what):
     return {"owner": owner, "leader": leader, "other": other}[what]
 
 
-def read_all(cluster, count):
-    client = cluster.client(operation_timeout_seconds=30)
-    reader = client.create_reader(TOPIC, pulsar.MessageId.earliest)
-    got = [int(reader.read_next(20000).data()) for _ in range(count)]
-    client.close()
-    return got
-
-
 def lose(what, folder):
     cluster = Cluster(folder)
     try:
-        cluster.http("POST", "/admin/v2/namespaces/public/default/deduplication", True)
         writer = Writer(cluster)
         writer.start()
-        until("the first messages", lambda: len(writer.sent) > 50)
+        writer.goes_on("at first")
         node = chosen(cluster, what)
-        began, before = time.monotonic(), len(writer.sent)
+        began = time.monotonic()
         node.kill()
-        until(f"publishing after the {what} was killed", lambda: len(writer.sent) > before + 50)
+        writer.goes_on(f"after the {what} was killed")
         pause = round(writer.longest_pause_since(began), 3)
         node.start()
         writer.stop()

@@ -16,6 +16,11 @@ fn three_nodes_lose_any_one_and_then_all_at_once_and_nothing_acknowledged() -> a
 }
 
 #[test]
+fn nodes_are_removed_replaced_and_refused_by_name_while_publishing_goes_on() -> anyhow::Result<()> {
+    live::run("membership.py")
+}
+
+#[test]
 fn two_regions_of_three_nodes_lose_a_leader_and_wake_a_frozen_node_and_stay_exact() -> anyhow::Result<()> {
     live::run("playground_of_six.py")
 }

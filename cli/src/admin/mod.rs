@@ -1,6 +1,7 @@
 //! `meridian admin`: pulsar-admin's nouns and verbs over HTTP, in milliseconds.
 
 mod field;
+mod nodes;
 mod request;
 mod verbs;
 
@@ -11,6 +12,7 @@ use crate::{clock, term};
 use request::Request;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
+use verbs::Verb;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -28,7 +30,7 @@ pub(crate) struct AdminArgs {
     /// table or json
     #[arg(short, long, value_name = "FORM")]
     output: Option<String>,
-    /// clusters, tenants, namespaces, topics or brokers; then a verb and what it takes
+    /// clusters, cluster, tenants, namespaces, topics or brokers; then a verb and what it takes
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<String>,
 }
@@ -92,7 +94,7 @@ pub(crate) fn run(args: AdminArgs) -> Result<(), Failure> {
         let request = complete(&http, noun, request).await?;
         http.send(request.method, &request.path, request.body.as_ref()).await
     })?;
-    show(&answer, settings.form)
+    show(&answer, settings.form, verb)
 }
 
 fn list_verbs(noun: Option<&str>) -> Result<(), Failure> {
@@ -138,7 +140,7 @@ async fn read(http: &HttpClient, path: &str) -> Result<Value, Failure> {
     if answer.is_success() { Ok(answer.json()) } else { Err(Failure::refused(answer.reason())) }
 }
 
-fn show(answer: &Answer, form: Form) -> Result<(), Failure> {
+fn show(answer: &Answer, form: Form, verb: &Verb) -> Result<(), Failure> {
     if !answer.is_success() {
         return Err(Failure::refused(answer.reason()));
     }
@@ -152,6 +154,9 @@ fn show(answer: &Answer, form: Form) -> Result<(), Failure> {
     match serde_json::from_slice::<Value>(&answer.body) {
         Ok(value) if form == Form::Json => {
             term::say(&serde_json::to_string_pretty(&value).unwrap_or_default());
+        }
+        Ok(status) if verb.is_called("cluster", "status") => {
+            nodes::table(&status).iter().for_each(|row| term::say(row))
         }
         Ok(value) => rows(&value).iter().for_each(|row| term::say(row)),
         Err(_) => term::say(&String::from_utf8_lossy(&answer.body)),

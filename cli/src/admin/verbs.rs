@@ -55,7 +55,7 @@ const TENANT: [Field; 2] = [
     Field::new("--allowed-clusters -c", "allowedClusters", Kind::List),
 ];
 
-/// Clusters, tenants and brokers.
+/// Clusters, tenants, nodes and brokers.
 pub(super) const REGION: &[Verb] = verbs! {
     "clusters" "list" GET "clusters" [] "Names of all clusters";
     "clusters" "get" GET "clusters/{cluster}" [] "How a cluster is reached";
@@ -67,6 +67,8 @@ pub(super) const REGION: &[Verb] = verbs! {
     "tenants" "create" PUT "tenants/{tenant}" [TENANT[0], TENANT[1]] "Make a tenant; without clusters it may use all";
     "tenants" "update" POST "tenants/{tenant}" [TENANT[0], TENANT[1]] "Change a tenant; what is not given stays";
     "tenants" "delete" DELETE "tenants/{tenant}" [FORCE] "Remove a tenant";
+    "cluster" "status" GET "cluster/status" [] "The nodes of this region: which are up, who votes, who leads, who serves how much";
+    "cluster" "remove-node" DELETE "cluster/nodes/{node}" [FORCE] "Take a node out of this region for good";
     "brokers" "healthcheck" GET "brokers/health" [] "Whether the server answers";
     "brokers" "version" GET "brokers/version" [] "Version of the server";
     "brokers" "leader-broker" GET "brokers/leaderBroker" [] "The leader of the region";

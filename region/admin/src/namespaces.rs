@@ -6,10 +6,12 @@
 
 use crate::answer::{Refusal, json, no_content};
 use crate::call::Call;
+use crate::hand_over::hand_over;
 use crate::record::{Edit, edit_namespace, edit_record, no_namespace, purge, put_json, require_namespace, transact};
 use crate::step::{Context, Next, Step};
 use base::{Domain, NamespaceName, RegionName, TopicName};
 use broker::admin_command::{AdminCommand, AdminReply, FailureKind, Force, TopicOp};
+use cluster::View;
 use meta_api::{Compare, Write};
 use std::collections::BTreeSet;
 use tenancy::{BacklogQuota, BacklogQuotaType, Policies, PolicyRecord, Retention, keys};
@@ -123,6 +125,11 @@ pub(crate) fn delete_all(
 ) -> Next {
     let Some(namespace) = namespaces.pop() else { return then(context) };
     let then: Box<dyn FnOnce(&Context<'_>) -> Next + Send> = Box::new(then);
+    if context.broker.core().cluster.view().is_some_and(|view| view.gather(&namespace).is_some()) {
+        // Only the owner of a topic can delete it: this node becomes the owner of all of them.
+        namespaces.push(namespace.clone());
+        return hand_over(context, namespace, View::gather, |context| delete_all(context, namespaces, then));
+    }
     let domains = [Domain::Persistent, Domain::NonPersistent];
     let directory = context.directory();
     let topics = domains.iter().flat_map(|domain| directory.topics_of(&namespace, *domain, None, usize::MAX));
@@ -153,13 +160,18 @@ fn delete_record(namespace: NamespaceName, then: impl FnOnce(&Context<'_>) -> Ne
     ];
     let writes = vec![Write::Delete { key: keys::namespace_key(&namespace) }];
     transact(compare, writes, not_empty(&namespace), move |_| {
-        purge(keys::topic_policies_prefix(&namespace), move |_| purge(keys::schemas_prefix(&namespace), then))
+        purge(keys::topic_policies_prefix(&namespace), move |_| {
+            purge(keys::schemas_prefix(&namespace), move |_| purge(keys::owners_prefix(&namespace), then))
+        })
     })
 }
 
 pub(crate) fn unload(context: &Context<'_>, call: Call) -> Next {
     let namespace = call.namespace()?;
     require_namespace(context, &namespace)?;
+    if context.broker.core().cluster.view().is_some() {
+        return hand_over(context, namespace, View::unload, |_| Ok(Step::Reply(no_content())));
+    }
     Step::command(AdminCommand::UnloadNamespace { namespace }, |_, _| Ok(Step::Reply(no_content())))
 }
 

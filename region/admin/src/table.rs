@@ -2,8 +2,8 @@
 
 use crate::routes::{Access, Route, Target, unbuilt};
 use crate::{
-    Method, brokers, clusters, entry, lookup, namespace_policies, namespace_work, namespaces, permissions, probes,
-    properties, schemas, subscriptions, tenants, topic_list, topic_policies, topics,
+    Method, brokers, clusters, entry, lookup, namespace_policies, namespace_work, namespaces, nodes, permissions,
+    probes, properties, schemas, subscriptions, tenants, topic_list, topic_policies, topics,
 };
 use tenancy::Operation;
 
@@ -23,10 +23,11 @@ macro_rules! rows {
 }
 
 /// Every group, in the order in which they are tried.
-pub(crate) const GROUPS: [&[Route]; 12] = [
+pub(crate) const GROUPS: [&[Route]; 13] = [
     PROBES,
     REGION,
     BROKERS,
+    NODES,
     LOOKUP,
     SCHEMAS,
     NAMESPACES,
@@ -76,6 +77,11 @@ const BROKERS: &[Route] = rows! { "admin/v2/brokers";
     Delete "/configuration/:name" (Broker WriteBroker) brokers::remove_dynamic;
     Get "/:cluster" (Broker ReadBroker) brokers::list;
     Get "/:cluster/:broker/ownedNamespaces" (Broker ReadBroker) brokers::owned_namespaces;
+};
+
+const NODES: &[Route] = rows! { "admin/v2/cluster";
+    Get "/status" (Broker ReadBroker) nodes::status;
+    Delete "/nodes/:node" (Broker WriteBroker) nodes::remove;
 };
 
 const LOOKUP: &[Route] = rows! { "lookup/v2/topic/:domain/:tenant/:namespace/:topic";

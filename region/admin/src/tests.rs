@@ -6,6 +6,7 @@ mod bed;
 mod leniency;
 mod matrix;
 mod namespaces;
+mod nodes;
 mod region;
 mod topics;
 mod waiting;

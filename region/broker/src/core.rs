@@ -3,8 +3,9 @@
 use auth::Authenticator;
 use base::{FixedSet, NodeId, RegionId, RegionName};
 use cluster::{Ownership, View};
+use ledger::Zones;
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tenancy::{Authorization, BrokerDefaults, Directory, EffectivePolicies, Policies, PolicySources, TopicPolicies};
 use wire::commands::BrokerUrls;
@@ -67,10 +68,14 @@ pub struct Core {
     pub authorization: Authorization,
     /// Nodes that may take new ledgers.
     pub bookies: Vec<NodeId>,
+    /// Where they stand.
+    pub zones: Zones,
     /// Which bundles are ours.
     pub cluster: Ownership,
     /// The node that leads the metadata, as far as this one knows.
     pub leader: Option<NodeId>,
+    /// The members of the metadata, as far as this one knows; empty for the sole node.
+    pub members: Members,
     /// Whether this node speaks with other regions for all (ADR 0010).
     pub is_gateway: bool,
     /// Regions registered as clusters with a number.
@@ -81,6 +86,13 @@ pub struct Core {
     link_numbers: Cell<u64>,
     /// No bookie takes another entry: publishing is refused rather than left without an answer.
     log_full: bool,
+}
+
+/// Who has the metadata of the region.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    pub voters: BTreeSet<NodeId>,
+    pub learners: BTreeSet<NodeId>,
 }
 
 /// Ensemble, write quorum and ack quorum in a region of several nodes, where no policy says otherwise and as many are alive.
@@ -111,8 +123,10 @@ impl Core {
         let directory = Directory::new(options.region_name.clone(), defaults);
         Self {
             bookies,
+            zones: Zones::default(),
             cluster,
             leader: (!options.shared).then_some(options.node),
+            members: Members::default(),
             is_gateway: !options.shared,
             options,
             directory,

@@ -29,5 +29,5 @@ mod usage;
 mod watch;
 
 pub use broker::Broker;
-pub use core::{BrokerOptions, Core, Rehearsal};
+pub use core::{BrokerOptions, Core, Members, Rehearsal};
 pub use ingress::PENDING_BYTES_CONN_MAX;

@@ -13,7 +13,7 @@
 //! (`cluster`); who is alive (`node`).
 
 use crate::broker::Broker;
-use crate::core::Core;
+use crate::core::{Core, Members};
 use crate::session::auth::Refusal;
 use crate::session::waiting::Waiter;
 use crate::topic::open::CreateTopic;
@@ -256,10 +256,11 @@ impl Broker {
     fn refresh_bookies(&mut self, now: Now) {
         let Ownership::Shared(view) = &self.core.cluster else { return };
         let bookies: Vec<NodeId> = view.open_nodes().collect();
-        if bookies == self.core.bookies {
+        let zones = view.zones().collect();
+        if bookies == self.core.bookies && zones == self.core.zones {
             return;
         }
-        self.core.bookies = bookies;
+        (self.core.bookies, self.core.zones) = (bookies, zones);
         let slots: Vec<OwnerId> = self.topics.by_slot.keys().copied().collect();
         for slot in slots {
             self.with_topic(slot, now, |topic, env| topic.handle_bookies_changed(env));
@@ -315,6 +316,10 @@ impl Broker {
             self.out.effect(crate::io::BrokerEffect::Alarm { text });
         }
         self.bundles.leaving.remove(&bundle);
+        if matches!(self.core.cluster.owner(&bundle), Owner::Us { moving_to: None, .. }) {
+            // Unloaded and kept: no other node takes bundles.
+            self.load_replicated(now, &bundle);
+        }
     }
 
     /// The node ends: nobody assigns to it any more, and its bundles leave.
@@ -334,6 +339,12 @@ impl Broker {
             let text = format!("other nodes do not know that this one ends: {trouble}");
             self.out.effect(crate::io::BrokerEffect::Alarm { text });
         }
+    }
+
+    /// The members of the metadata changed.
+    pub fn set_members(&mut self, voters: Vec<NodeId>, learners: Vec<NodeId>) {
+        let (voters, learners) = (voters.into_iter().collect(), learners.into_iter().collect());
+        self.core.members = Members { voters, learners };
     }
 
     /// Whether a bundle still leaves.

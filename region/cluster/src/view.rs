@@ -253,6 +253,47 @@ impl View {
         Some(MetaRequest::Txn { compare, writes: vec![Write::Delete { key }] })
     }
 
+    /// Asks the owners of a namespace's bundles, whoever they are, to close their topics and hand each bundle to the node that
+    /// then serves the fewest. `None` when nothing of the namespace is served.
+    pub fn unload(&self, namespace: &NamespaceName) -> Option<MetaRequest> {
+        self.hand_over(namespace, None)
+    }
+
+    /// Asks the other owners of a namespace's bundles to hand them to this node. `None` when it has all that are served.
+    pub fn gather(&self, namespace: &NamespaceName) -> Option<MetaRequest> {
+        self.hand_over(namespace, Some(self.me))
+    }
+
+    fn hand_over(&self, namespace: &NamespaceName, to: Option<NodeId>) -> Option<MetaRequest> {
+        let mut loads = self.loads();
+        let (mut compare, mut writes) = (Vec::new(), Vec::new());
+        for (bundle, held) in self.owners.iter().filter(|(bundle, _)| bundle.0 == *namespace) {
+            let stays = held.record.moving_to.is_some() || to == Some(held.record.node);
+            if stays || self.owner(bundle) == Owner::Nobody {
+                continue;
+            }
+            if let Some(load) = loads.get_mut(&held.record.node) {
+                *load = load.saturating_sub(1);
+            }
+            let least = loads.iter().min_by_key(|(node, load)| (**load, **node)).map(|(node, _)| *node);
+            let node = to.or(least)?;
+            *loads.entry(node).or_default() += 1;
+            let key = keys::owner_key(&bundle.0, bundle.1);
+            let record = OwnerRecord { moving_to: Some(node), ..held.record };
+            compare.push(Compare::Version { key: key.clone(), version: held.version });
+            writes.push(Write::Put { key, value: record.encode() });
+        }
+        (!writes.is_empty()).then_some(MetaRequest::Txn { compare, writes })
+    }
+
+    /// Whether a bundle of the namespace is being handed over.
+    pub fn is_unloading(&self, namespace: &NamespaceName) -> bool {
+        let moves = |(bundle, held): (&BundleId, &Held<OwnerRecord>)| {
+            bundle.0 == *namespace && held.record.moving_to.is_some() && self.owner(bundle) != Owner::Nobody
+        };
+        self.owners.iter().any(moves)
+    }
+
     /// Marks this node as draining. `None` when its record is unknown or says so already.
     pub fn drain(&self) -> Option<MetaRequest> {
         let held = self.nodes.get(&self.me).filter(|held| !held.record.draining)?;

@@ -120,6 +120,14 @@ impl MetaHandle {
         self.parts.members.change(MemberChange::Promote(node)).await
     }
 
+    /// Takes a voter's vote away; it stays in the region as a learner. Nothing to do when it has none.
+    ///
+    /// # Errors
+    /// [`MemberError`]; a change that is in doubt may be asked again, here or at any other node.
+    pub async fn demote(&self, node: NodeId) -> Result<(), MemberError> {
+        self.parts.members.change(MemberChange::Demote(node)).await
+    }
+
     /// Takes a node out of the region, also the leader and also this one. Nothing to do when it is not in it.
     ///
     /// # Errors

@@ -42,6 +42,7 @@ pub enum MemberChange {
     AddLearner(NodeId),
     Promote(NodeId),
     Remove(NodeId),
+    Demote(NodeId),
 }
 
 /// Why the membership is not what was asked for.
@@ -205,6 +206,7 @@ impl DeskParts {
             }
             MemberChange::Promote(node) => self.promote(node, &membership).await,
             MemberChange::Remove(node) => self.remove(node, &membership).await,
+            MemberChange::Demote(node) => self.demote(node, &membership).await,
         }
     }
 
@@ -243,15 +245,20 @@ impl DeskParts {
         if membership.get_node(&node.0).is_none() {
             return Ok(());
         }
+        self.demote(node, membership).await?; // Members I2
+        let removed = self.raft.change_membership(ChangeMembers::RemoveNodes(BTreeSet::from([node.0])), true).await;
+        removed.map(|_| ()).map_err(refused)
+    }
+
+    async fn demote(&self, node: NodeId, membership: &Membership) -> Changed {
         let voters: BTreeSet<u64> = membership.voter_ids().collect();
         if voters == BTreeSet::from([node.0]) {
             return Err(MemberError::LastVoter { node });
         }
-        if voters.contains(&node.0) {
-            self.propose_voters(ChangeMembers::RemoveVoters(BTreeSet::from([node.0]))).await?; // Members I2
+        if !voters.contains(&node.0) {
+            return Ok(());
         }
-        let removed = self.raft.change_membership(ChangeMembers::RemoveNodes(BTreeSet::from([node.0])), true).await;
-        removed.map(|_| ()).map_err(refused)
+        self.propose_voters(ChangeMembers::RemoveVoters(BTreeSet::from([node.0]))).await
     }
 
     async fn propose_voters(&self, change: ChangeMembers<u64, openraft::EmptyNode>) -> Changed {

@@ -65,6 +65,7 @@ async fn changes_that_make_no_sense_are_refused_with_the_remedy() {
     let mut cluster = Cluster::found().await;
     assert_eq!(cluster.node(1).promote(NodeId(9)).await, Err(MemberError::NotLearner { node: NodeId(9) }));
     assert_eq!(cluster.node(1).remove(NodeId(1)).await, Err(MemberError::LastVoter { node: NodeId(1) }));
+    assert_eq!(cluster.node(1).demote(NodeId(1)).await, Err(MemberError::LastVoter { node: NodeId(1) }));
     // One that nobody can reach gets no vote.
     cluster.start(2, Start::Join).await;
     cluster.board.cut(NodeId(2));
@@ -90,6 +91,26 @@ async fn a_lost_voter_is_replaced_by_a_new_node() {
     cluster.stop(leader).await;
     assert_eq!(value(&cluster.node(4), "/key").await.as_deref(), Some("v"));
     must_put(&cluster.node(4), "/key", "w").await;
+}
+
+#[tokio::test]
+async fn a_voter_that_is_down_loses_its_vote_to_a_learner_and_is_one_when_it_comes_back() {
+    let mut cluster = Cluster::of_three().await;
+    let lost = NodeId(cluster.followers().await[0]);
+    cluster.stop(lost).await;
+    let leader = cluster.leader(if lost.0 == 3 { 2 } else { 3 }, Some(lost)).await;
+    cluster.start(4, Start::Join).await;
+    cluster.node(leader.0).add_learner(NodeId(4)).await.unwrap();
+    cluster.node(leader.0).promote(NodeId(4)).await.unwrap();
+    for _again in 0..2 {
+        cluster.node(leader.0).demote(lost).await.unwrap();
+    }
+    let status = cluster.node(leader.0).status();
+    assert!(!status.voters.contains(&lost) && status.voters.len() == 3, "{status:?}");
+    assert_eq!(status.learners, [lost]);
+    cluster.start(lost.0, Start::Join).await;
+    stands(&cluster, lost.0, Standing::Learner).await;
+    must_put(&cluster.node(lost.0), "/key", "v").await;
 }
 
 #[tokio::test]

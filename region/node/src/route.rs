@@ -85,6 +85,11 @@ pub enum Input {
         term: u64,
         apart: bool,
     },
+    /// Who votes on the metadata, and who only has it.
+    Members {
+        voters: Vec<NodeId>,
+        learners: Vec<NodeId>,
+    },
     /// A connection with this start of another node exists.
     PeerUp {
         node: NodeId,
@@ -258,6 +263,7 @@ impl Node {
             }
             Input::PeerUnsent { .. }
             | Input::Leadership { .. }
+            | Input::Members { .. }
             | Input::PeerUp { .. }
             | Input::PeerDown { .. }
             | Input::PeerHeard { .. }
@@ -385,6 +391,7 @@ impl Node {
                 self.with_gateway(|gateway, passes| gateway.set_gateway(leader, passes));
                 self.control(now, ControllerInput::Leadership { leader, term });
             }
+            Input::Members { voters, learners } => self.broker.set_members(voters, learners),
             Input::PeerUp { node, incarnation } => {
                 self.with_gateway(|gateway, passes| gateway.handle_node_up(node, passes));
                 self.control(now, ControllerInput::PeerUp { node, incarnation });

@@ -30,11 +30,18 @@ pub(crate) struct DialError {
     pub(crate) reason: String,
     /// The system there says that nobody listens.
     pub(crate) refused: bool,
+    /// The certificates do not fit.
+    pub(crate) foreign: bool,
 }
 
 impl DialError {
     fn new(reason: String) -> Self {
-        Self { reason, refused: false }
+        Self { reason, refused: false, foreign: false }
+    }
+
+    /// TLS, or what is below it, failed.
+    fn of_socket(error: &io::Error, shared: &Shared) -> Self {
+        Self { foreign: is_foreign(error), ..Self::new(explain(error, shared)) }
     }
 }
 
@@ -63,6 +70,7 @@ pub(crate) async fn dial(shared: &Shared, address: &str, opening: &Opening) -> R
 async fn connect(shared: &Shared, target: SocketAddr, opening: &Opening) -> Result<Dialled, DialError> {
     let tcp = TcpStream::connect(target).await.map_err(|error| DialError {
         refused: matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset),
+        foreign: false,
         reason: format!("no connection ({error}): is the node running?"),
     })?;
     let name = ServerName::try_from(identity::region_host(&shared.region))
@@ -70,14 +78,14 @@ async fn connect(shared: &Shared, target: SocketAddr, opening: &Opening) -> Resu
     let session = ClientConnection::new(Arc::clone(&shared.client), name)
         .map_err(|error| DialError::new(format!("TLS cannot begin: {error}")))?;
     let opened = TlsSocket::open(tcp, Connection::from(session), STAGING_BYTES).await;
-    let socket = opened.map_err(|error| DialError::new(explain(&error, shared)))?;
+    let socket = opened.map_err(|error| DialError::of_socket(&error, shared))?;
     let mut reader = FrameReader::new(socket, shared.limits.frame_bytes_max);
     let said = greeting::say(reader.socket(), Head::Opening, encode(opening)).await;
     // A listener that refuses the certificate may have gone before the opening was written: its words come first.
     let hello = match (greeting::hear_welcome(&mut reader).await, said) {
         (Ok(hello), _) => hello,
         (Err(ReadEnd::Garbage(reason)), _) => return Err(DialError::new(reason)),
-        (Err(ReadEnd::Socket(error)), Ok(()) | Err(_)) => return Err(DialError::new(explain(&error, shared))),
+        (Err(ReadEnd::Socket(error)), Ok(()) | Err(_)) => return Err(DialError::of_socket(&error, shared)),
         (Err(ReadEnd::Closed), _) => return Err(DialError::new("the other node closed the connection".to_owned())),
     };
     let checked = shared.admit(&hello).and_then(|()| greeting::check_target(&hello, opening.to));
@@ -93,6 +101,24 @@ async fn connect(shared: &Shared, target: SocketAddr, opening: &Opening) -> Resu
 /// The opening of this node for one lane.
 pub(crate) fn opening(shared: &Shared, lane: Lane, session: u64, to: Option<NodeId>) -> Opening {
     Opening::new(lane, session, to, Hello::clone(&shared.hello()))
+}
+
+/// Whether the two certificates are of different authorities or regions, whichever side says so.
+fn is_foreign(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(error)) => matches!(
+            error,
+            CertificateError::UnknownIssuer
+                | CertificateError::BadSignature
+                | CertificateError::NotValidForName
+                | CertificateError::NotValidForNameContext { .. }
+        ),
+        Some(rustls::Error::AlertReceived(alert)) => {
+            matches!(alert, AlertDescription::UnknownCA | AlertDescription::DecryptError)
+        }
+        Some(_) | None => false,
+    }
 }
 
 /// What went wrong with TLS or below, with its remedy.

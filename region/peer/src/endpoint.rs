@@ -161,8 +161,11 @@ impl PeerEndpoint {
     async fn ask(&self, address: &str, bytes: Bytes) -> Result<(Hello, Bytes), CallError> {
         let opening = opening(&self.shared, Lane::Ask, self.shared.next_session(), None);
         let dialled = dial(&self.shared, address, &opening).await;
-        let mut dialled =
-            dialled.map_err(|error| CallError::Unreachable { reason: error.reason, refused: error.refused })?;
+        let mut dialled = dialled.map_err(|error| CallError::Unreachable {
+            reason: error.reason,
+            refused: error.refused,
+            foreign: error.foreign,
+        })?;
         // What went wrong with writing shows when the answer is read.
         let _ = greeting::say(dialled.reader.socket(), Head::Call(0), bytes).await;
         let answer = dialled.reader.next().await;
@@ -171,10 +174,10 @@ impl PeerEndpoint {
             Ok((Head::Answer(_), answer)) => Ok((dialled.hello, answer)),
             Ok((Head::Failed(_), reason)) => Err(CallError::Failed(String::from_utf8_lossy(&reason).into_owned())),
             Ok((Head::Refused, body)) => {
-                Err(CallError::Unreachable { reason: greeting::refusal(&body), refused: false })
+                Err(CallError::Unreachable { reason: greeting::refusal(&body), refused: false, foreign: false })
             }
             Ok(_) | Err(ReadEnd::Closed | ReadEnd::Socket(_)) => Err(CallError::Lost),
-            Err(ReadEnd::Garbage(reason)) => Err(CallError::Unreachable { reason, refused: false }),
+            Err(ReadEnd::Garbage(reason)) => Err(CallError::Unreachable { reason, refused: false, foreign: false }),
         }
     }
 

@@ -111,7 +111,12 @@ pub enum CallError {
     Failed(String),
     /// Of `call_address`: nobody there, or somebody who refuses.
     #[error("{reason}")]
-    Unreachable { reason: String, refused: bool },
+    Unreachable {
+        reason: String,
+        refused: bool,
+        /// The certificates of the two are not of one authority: trying again changes nothing.
+        foreign: bool,
+    },
 }
 
 /// One node, for people and metrics.

@@ -182,7 +182,7 @@ impl Link {
                     let ending = self.serve(control, bulk).await;
                     self.tell_down(ending);
                 }
-                Err(DialError { reason, refused }) => {
+                Err(DialError { reason, refused, .. }) => {
                     self.tell_down(Ending { reason, refused });
                     self.pause().await;
                 }

@@ -24,7 +24,7 @@ async fn a_certificate_of_another_authority_is_refused_with_the_remedy() {
     assert!(reason.contains("copy the directory of a member"), "{reason}");
     assert!(!refused, "somebody is there");
     let asked = b.endpoint.call_address(&a.address().to_string(), Bytes::new(), PATIENCE).await;
-    assert!(matches!(asked, Err(CallError::Unreachable { refused: false, .. })), "{asked:?}");
+    assert!(matches!(asked, Err(CallError::Unreachable { refused: false, foreign: true, .. })), "{asked:?}");
 }
 
 /// Writes the certificate of a region under an authority that several regions share.

@@ -1,5 +1,6 @@
 //! Starting a server, in the order in which its parts need each other, and stopping it.
 
+pub(crate) mod folders;
 mod records;
 pub(crate) mod urls;
 
@@ -18,6 +19,7 @@ use bookie::{Bookie, BookieOptions, LedgerListing};
 use broker::io::ConnId;
 use broker::{Broker, BrokerOptions, Core};
 use disk::{DiskOptions, LogDevice};
+use folders::Folders;
 use meta::{MetaOptions, MetaStore, Watch};
 use node::{ADMIN_OWNER, Node};
 use quic::{Identity, QuicConfig, QuicLimits};
@@ -108,11 +110,7 @@ impl Server {
     pub fn start(config: ServerConfig) -> Result<Self, BootError> {
         config.check()?;
         let authenticator = config.authenticator()?;
-        std::fs::create_dir_all(&config.data)
-            .map_err(io_error(format!("create the data folder {}", config.data.display())))?;
-        let lock = DataLock::take(&config.data)
-            .map_err(io_error(format!("lock the data folder {}", config.data.display())))?
-            .ok_or_else(|| BootError::Busy(config.data.clone()))?;
+        let (lock, folders) = take_folder(&config)?;
         let pool = io_threads().map_err(io_error("start threads"))?;
         let clock = Clock::start();
         let listeners = pool.block_on(listen(&config))?;
@@ -121,10 +119,13 @@ impl Server {
         let identity = load_identity(&config)?;
         let seed = seed_of(clock.now().wall_ms, std::process::id());
         let mut entry = match config.node.is_of_several() {
-            true => Some(pool.block_on(Entry::find(&config, &identity, cookie()))?),
+            true => Some(pool.block_on(Entry::find(&config, &identity, cookie(), folders))?),
             false => None,
         };
         let storage = pool.block_on(open_metadata(&config, &identity, entry.as_mut()))?;
+        if entry.is_none() {
+            folders.check_alone(&config, storage.ledgers.known.len(), folders::kept_ledgers(&log))?;
+        }
         let (geo, geo_events) = pool.block_on(async { open_quic(&config, storage.number, identity, seed) })?;
         let urls = Urls::of(&config, &listeners, geo.local_addr());
         let meta = storage.meta.handle();
@@ -168,7 +169,9 @@ impl Server {
         if let Some(entry) = entry {
             task::spawn(server_pool, "peer-events", cluster::pump::pump(entry.events, node.clone(), meta.clone()));
             task::spawn(server_pool, "leadership", cluster::pump::leadership(meta.clone(), node.clone()));
-            task::spawn(server_pool, "voters", cluster::voters::keep_voters(meta.clone()));
+            let grace = Duration::from_secs(config.node.voter_grace_s);
+            let keep_voters = cluster::voters::keep_voters(meta.clone(), node.clone(), grace);
+            task::spawn(server_pool, "voters", keep_voters);
             pool.block_on(cluster::voters::until_founded(&meta, config.node.founders.len()));
         }
         task::spawn(server_pool, "http", http::serve(listeners.http, node.clone(), pool.handle().clone()));
@@ -232,6 +235,17 @@ impl Server {
 
 fn io_threads() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(2).thread_name("meridian-io").enable_all().build()
+}
+
+/// Makes the data folder, takes it for this process alone, and sees whether what it holds belongs together.
+fn take_folder(config: &ServerConfig) -> Result<(DataLock, Folders), BootError> {
+    let data = config.data.display();
+    std::fs::create_dir_all(&config.data).map_err(io_error(format!("create the data folder {data}")))?;
+    let lock = DataLock::take(&config.data).map_err(io_error(format!("lock the data folder {data}")))?;
+    let lock = lock.ok_or_else(|| BootError::Busy(config.data.clone()))?;
+    let folders = Folders::look(&config.data)?;
+    folders.check(config)?;
+    Ok((lock, folders))
 }
 
 fn open_log(config: &ServerConfig, node: NodeHandle) -> Result<(LogDevice, bookie::RecoveredLog), BootError> {

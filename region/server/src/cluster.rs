@@ -11,7 +11,7 @@ mod calls;
 pub(crate) mod entry;
 mod founding;
 pub(crate) mod joining;
-mod passport;
+pub(crate) mod passport;
 pub(crate) mod pump;
 pub(crate) mod transport;
 pub(crate) mod voters;

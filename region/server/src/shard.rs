@@ -52,6 +52,7 @@ pub(crate) enum ShardInput {
     PeerResponse { from: NodeId, response: BookieResponse, permit: PeerPermit },
     ClusterFrame { from: NodeId, frame: ClusterFrame, permit: PeerPermit },
     Leadership(meta::Leadership),
+    Members { voters: Vec<NodeId>, learners: Vec<NodeId> },
     Http { request: HttpRequest, reply: oneshot::Sender<HttpResponse> },
     Shutdown,
 }
@@ -198,6 +199,7 @@ impl Shard {
             ShardInput::Leadership(meta::Leadership { leader, term, apart }) => {
                 Input::Leadership { leader, term, apart }
             }
+            ShardInput::Members { voters, learners } => Input::Members { voters, learners },
             ShardInput::Http { request, reply } => {
                 self.http_ids += 1;
                 let id = HttpId(self.http_ids);

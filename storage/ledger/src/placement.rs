@@ -59,6 +59,11 @@ impl Placement {
         Self { zones, ..self }
     }
 
+    /// Replaces the zones.
+    pub fn set_zones(&mut self, zones: Zones) {
+        self.zones = zones;
+    }
+
     /// Replaces the list of bookies that take new entries.
     pub fn set_available(&mut self, mut available: Vec<NodeId>) {
         available.sort_unstable();

@@ -31,7 +31,7 @@ use crate::cas::{CasVerdict, MetadataCas};
 use crate::pending::PendingAdds;
 use crate::{
     LedgerEffect, LedgerMetadata, LedgerState, MetadataOutcome, Placement, RequestIds, Seeded, SeededBug, SlotSet,
-    VersionedMetadata,
+    VersionedMetadata, Zones,
 };
 use base::{Effects, EntryData, EntryId, ErrorClass, LedgerId, Mono, NodeId, Now, RequestId, earliest};
 use change::EnsembleChange;
@@ -227,6 +227,11 @@ impl LedgerWriter {
             Phase::Open | Phase::Draining => self.handle_change_metadata(now, id, outcome, fx),
             Phase::Closed | Phase::Fenced => (), // I4
         }
+    }
+
+    /// Where the bookies stand, for the replacements that are chosen from now on.
+    pub fn set_zones(&mut self, zones: Zones) {
+        self.placement.set_zones(zones);
     }
 
     /// The bookies that may be chosen as replacements from now on.

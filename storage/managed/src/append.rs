@@ -267,10 +267,11 @@ impl Appender {
         Some(relay_all(&mut inner, fx))
     }
 
-    pub(crate) fn set_available(&mut self, now: Now, bookies: &[NodeId], fx: &mut Fx) -> Vec<WriterEvent> {
+    pub(crate) fn set_available(&mut self, now: Now, site: &Site, fx: &mut Fx) -> Vec<WriterEvent> {
         let mut inner = Effects::new();
         if let Some(current) = self.current_mut() {
-            current.writer.set_available(now, bookies.to_vec(), &mut inner);
+            current.writer.set_zones(site.zones.clone());
+            current.writer.set_available(now, site.bookies.clone(), &mut inner);
         }
         relay_all(&mut inner, fx)
     }

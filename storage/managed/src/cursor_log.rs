@@ -431,12 +431,14 @@ impl CursorLog {
     pub(crate) fn set_available(
         &mut self,
         now: Now,
-        bookies: &[NodeId],
         store: &mut RecordStore,
         site: &Site,
         fx: &mut Fx,
     ) -> Vec<LogOutcome> {
-        self.run_all(now, store, site, fx, |writer, now, fx| writer.set_available(now, bookies.to_vec(), fx))
+        self.run_all(now, store, site, fx, |writer, now, fx| {
+            writer.set_zones(site.zones.clone());
+            writer.set_available(now, site.bookies.clone(), fx)
+        })
     }
 
     // ---- getters ----

@@ -10,7 +10,7 @@ use base::{Effects, LedgerId, Mono, NodeId, Now, OwnerId, RequestId, Rng};
 use bytes::Bytes;
 use ledger::{
     LedgerEffect, LedgerMetadata, LedgerWriter, MetadataOutcome, Placement, ReaderOptions, RecoveryOptions, RequestIds,
-    VersionedMetadata, WriterOptions,
+    VersionedMetadata, WriterOptions, Zones,
 };
 use meta_api::{Compare, MetaRequest, MetaResponse, Versioned, Write};
 use std::time::Duration;
@@ -33,6 +33,8 @@ pub(crate) struct Site {
     pub(crate) key: String,
     pub(crate) options: ManagedOptions,
     pub(crate) bookies: Vec<NodeId>,
+    /// Where they stand: copies are spread over as many zones as there are.
+    pub(crate) zones: Zones,
     owner: OwnerId,
     /// Ids of the requests that no ledger machine makes; machine number 0.
     ids: RequestIds,
@@ -43,7 +45,7 @@ pub(crate) struct Site {
 impl Site {
     pub(crate) fn new(owner: OwnerId, key: String, options: ManagedOptions, bookies: Vec<NodeId>) -> Self {
         let rng = Rng::new(owner.0).fork(&key);
-        Self { key, options, bookies, owner, ids: RequestIds::new(owner, 0), machines: 0, rng }
+        Self { key, options, bookies, zones: Zones::default(), owner, ids: RequestIds::new(owner, 0), machines: 0, rng }
     }
 
     pub(crate) fn request_id(&mut self) -> RequestId {
@@ -59,7 +61,7 @@ impl Site {
 
     pub(crate) fn placement(&mut self) -> Placement {
         let seed = self.rng.next_u64();
-        Placement::new(self.bookies.clone(), Rng::new(seed))
+        Placement::new(self.bookies.clone(), Rng::new(seed)).with_zones(self.zones.clone())
     }
 
     /// Metadata for a new ledger; `None` when too few bookies are available.

@@ -6,13 +6,14 @@ use base::{Effects, Mono, NodeId, Now, OwnerId, RegionId, RegionName, Rng};
 use broker::io::{BrokerEffect, BrokerInput};
 use broker::{Broker, BrokerOptions, Core};
 use bytes::Bytes;
+use cluster::{AliveRecord, NodeRecord};
 use managed::ManagedEffect;
 use managed::testing::{Answer, Executed, Storage};
-use meta_api::{MetaEvent, MetaRequest, MetaResponse, MetaState};
+use meta_api::{MetaEvent, MetaRequest, MetaResponse, MetaState, Write};
 use serde_json::Value;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
-use tenancy::{Authorization, BrokerDefaults};
+use tenancy::{Authorization, BrokerDefaults, keys};
 use wire::commands::BrokerUrls;
 
 const OWNER: OwnerId = OwnerId(8);
@@ -83,9 +84,49 @@ fn options() -> BrokerOptions {
 impl Bed {
     /// An empty region `east` with authentication by certificate; requests are made as `super` until told otherwise.
     pub(crate) fn empty() -> Self {
+        Self::with(options())
+    }
+
+    /// The same as node 1 of so many, all of them up and voting; node 1 leads.
+    pub(crate) fn of_nodes(count: u64) -> Self {
+        let mut bed = Self::with(BrokerOptions { incarnation: 1, shared: true, ..options() });
+        let nodes = || (1..=count).map(NodeId);
+        for node in nodes() {
+            let record = NodeRecord {
+                incarnation: 1,
+                http_url: format!("http://10.0.0.{}:8080", node.0),
+                zone: Some(format!("z{}", node.0)),
+                ..NodeRecord::default()
+            };
+            bed.put(keys::node_key(node), record.encode());
+            bed.put(keys::alive_key(node), AliveRecord { incarnation: 1 }.encode());
+        }
+        bed.broker.set_members(nodes().collect(), Vec::new());
+        bed.broker.set_leader(Some(NodeId(1)));
+        bed
+    }
+
+    /// Somebody else writes a record.
+    pub(crate) fn put(&mut self, key: String, value: Bytes) {
+        self.write(Write::Put { key, value });
+    }
+
+    /// Somebody else deletes a record.
+    pub(crate) fn delete(&mut self, key: String) {
+        self.write(Write::Delete { key });
+    }
+
+    fn write(&mut self, write: Write) {
+        let (_, events) = self.meta.apply(&MetaRequest::Txn { compare: Vec::new(), writes: vec![write] });
+        let mut fx = Effects::new();
+        self.feed_events(events, &mut fx);
+        self.settle(fx);
+    }
+
+    fn with(options: BrokerOptions) -> Self {
         let providers = Providers { token: None, basic: None, tls: TlsLogin::Offered, anonymous_role: None };
         let rules = Authorization::Enforced { super_users: BTreeSet::from(["super".to_owned()]) };
-        let core = Core::new(options(), BrokerDefaults::standalone(), Authenticator::On(providers), rules);
+        let core = Core::new(options, BrokerDefaults::standalone(), Authenticator::On(providers), rules);
         Self {
             broker: Broker::new(core, Rng::new(7)),
             api: AdminApi::new(AdminOptions { owner: OWNER, authenticate_metrics: false }),

@@ -73,7 +73,7 @@ impl Topic {
         env.limits.attach(slot, &name, env.core);
         // The log's first request waits in `ledger_fx` until the record says that the topic exists (settle).
         let mut ledger_fx = Effects::new();
-        let ledger = ManagedLedger::open(
+        let mut ledger = ManagedLedger::open(
             slot,
             tenancy::keys::managed_ledger_key(&name),
             OpenMode::CreateIfAbsent,
@@ -82,6 +82,7 @@ impl Topic {
             env.now,
             &mut ledger_fx,
         );
+        ledger.set_zones(env.core.zones.clone());
         Self {
             slot,
             phase: Phase::Opening(Opening::Record { create }),

@@ -90,6 +90,7 @@ impl crate::topic::Topic {
             return;
         }
         self.ledger.set_replication(self.settings.replication(env.core));
+        self.ledger.set_zones(env.core.zones.clone());
         self.ledger.set_bookies(env.now, env.core.bookies.clone(), &mut self.ledger_fx);
     }
 

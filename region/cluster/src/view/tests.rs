@@ -96,3 +96,41 @@ fn i4_a_node_without_a_majority_owns_and_assigns_nothing_until_it_is_back() {
     assert!(one.set_apart(false));
     assert!(matches!(one.owner(&bundle(0)), Owner::Us { epoch: 1, .. }));
 }
+
+#[test]
+fn a_namespace_is_unloaded_by_asking_the_owners_of_its_bundles_and_of_no_others() {
+    let (mut store, mut one, mut two) = (MetaState::new(), View::new(NodeId(1), 1), View::new(NodeId(2), 1));
+    join(&mut store, &mut [&mut one, &mut two], 1);
+    join(&mut store, &mut [&mut one, &mut two], 2);
+    let namespace = bundle(0).0;
+    assert_eq!(one.unload(&namespace), None, "nothing is served");
+    let other = (NamespaceName::parse("a/c").unwrap(), bundle(0).1);
+    for bundle in [bundle(0), bundle(1), bundle(2), other.clone()] {
+        let request = one.assign(&bundle, &BTreeMap::new()).unwrap().request;
+        apply(&mut store, &mut [&mut one, &mut two], &request);
+    }
+    let request = one.unload(&namespace).unwrap();
+    assert!(matches!(apply(&mut store, &mut [&mut one, &mut two], &request), MetaResponse::Committed { .. }));
+    assert!(one.is_unloading(&namespace) && !one.is_unloading(&other.0));
+    assert_eq!(one.unload(&namespace), None, "it is under way");
+    let mut handed = 0;
+    for bundle in [bundle(0), bundle(1), bundle(2)] {
+        for view in [&one.clone(), &two.clone()] {
+            let Owner::Us { moving_to: Some(to), .. } = view.owner(&bundle) else { continue };
+            let request = view.give(&bundle, to).unwrap().request;
+            assert!(matches!(apply(&mut store, &mut [&mut one, &mut two], &request), MetaResponse::Committed { .. }));
+            handed += 1;
+        }
+    }
+    assert_eq!(handed, 3);
+    assert!(!one.is_unloading(&namespace));
+    assert_eq!((one.ours().count(), two.ours().count()), (2, 2), "loads stay even");
+    let request = one.gather(&namespace).unwrap();
+    apply(&mut store, &mut [&mut one, &mut two], &request);
+    assert_eq!(one.gather(&namespace), None, "it is under way");
+    for bundle in [bundle(0), bundle(1), bundle(2)] {
+        if let Owner::Us { moving_to, .. } = two.owner(&bundle) {
+            assert_eq!(moving_to, Some(NodeId(1)), "{bundle:?}");
+        }
+    }
+}

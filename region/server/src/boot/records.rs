@@ -4,26 +4,42 @@ use super::BootError;
 use super::urls::Urls;
 use crate::cluster::answers::nodes;
 use crate::config::{ConfigError, ServerConfig};
-use base::{LedgerId, RegionId, RegionName};
+use base::{LedgerId, NodeId, RegionId, RegionName};
 use bookie::LedgerListing;
 use cluster::NodeRecord;
 use meta::MetaHandle;
 use meta_api::{Compare, MetaRequest, MetaResponse, Write};
 use quic::Identity;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use tenancy::keys::{self, Key};
 use tenancy::{ClusterData, Policies, PolicyRecord, TenantInfo};
 
 /// Most attempts to write the cluster record: as many nodes may start at once.
 const PUBLISH_TRIES: usize = 20;
+/// Most attempts at one request; each waits for a leader by itself.
+const ASK_TRIES: usize = 12;
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// Keys read at once.
 const PAGE: u32 = 1000;
+
+/// Asks the metadata, and again while its nodes look for a leader: they may all be starting. Every request here may be made
+/// twice.
+async fn ask(meta: &MetaHandle, request: MetaRequest) -> MetaResponse {
+    for _ in 1..ASK_TRIES {
+        match meta.request(request.clone()).await {
+            MetaResponse::Unavailable { .. } => tokio::time::sleep(ASK_AGAIN).await,
+            answer => return answer,
+        }
+    }
+    meta.request(request).await
+}
 
 pub(super) async fn get<T: serde::de::DeserializeOwned>(
     meta: &MetaHandle,
     key: &str,
 ) -> Result<Option<(T, u64)>, BootError> {
-    match meta.request(MetaRequest::Get { key: key.to_owned() }).await {
+    match ask(meta, MetaRequest::Get { key: key.to_owned() }).await {
         MetaResponse::Value(None) => Ok(None),
         MetaResponse::Value(Some(found)) => {
             let value = serde_json::from_slice(&found.value)
@@ -42,7 +58,7 @@ pub(super) async fn put_if_absent<T: serde::Serialize>(
     let value = serde_json::to_vec(value).map_err(|error| BootError::Storage(error.to_string()))?;
     let compare = vec![Compare::Absent { key: key.clone() }];
     let request = MetaRequest::Txn { compare, writes: vec![Write::Put { key: key.clone(), value: value.into() }] };
-    match meta.request(request).await {
+    match ask(meta, request).await {
         MetaResponse::Committed { .. } | MetaResponse::Conflict { .. } => Ok(()),
         other => Err(BootError::Storage(format!("metadata record {key} cannot be written: {other:?}"))),
     }
@@ -110,7 +126,7 @@ pub(super) async fn publish_own_cluster(
     for _ in 0..PUBLISH_TRIES {
         let Some((mut data, version)) = get::<ClusterData>(meta, &key).await? else { return Ok(()) };
         let before = data.clone();
-        let nodes = if shared { nodes(meta).await.map_err(BootError::Storage)? } else { BTreeMap::new() };
+        let nodes = if shared { all_nodes(meta).await? } else { BTreeMap::new() };
         let all = |own: String, of: fn(&NodeRecord) -> &String| {
             if shared { Some(join_urls(nodes.values().map(of))) } else { Some(own) }
         };
@@ -123,7 +139,7 @@ pub(super) async fn publish_own_cluster(
         let value = serde_json::to_vec(&data).map_err(|error| BootError::Storage(error.to_string()))?;
         let compare = vec![Compare::Version { key: key.clone(), version }];
         let request = MetaRequest::Txn { compare, writes: vec![Write::Put { key: key.clone(), value: value.into() }] };
-        match meta.request(request).await {
+        match ask(meta, request).await {
             MetaResponse::Committed { .. } => return Ok(()),
             // Another node of this region starts at the same time.
             MetaResponse::Conflict { .. } => (),
@@ -134,6 +150,16 @@ pub(super) async fn publish_own_cluster(
         }
     }
     Err(BootError::Storage(format!("the region's own cluster record changed {PUBLISH_TRIES} times under our hands")))
+}
+
+async fn all_nodes(meta: &MetaHandle) -> Result<BTreeMap<NodeId, NodeRecord>, BootError> {
+    for _ in 1..ASK_TRIES {
+        match nodes(meta).await {
+            Ok(nodes) => return Ok(nodes),
+            Err(_) => tokio::time::sleep(ASK_AGAIN).await,
+        }
+    }
+    nodes(meta).await.map_err(BootError::Storage)
 }
 
 /// `scheme://a:1` and `scheme://b:2` as `scheme://a:1,b:2`, which clients and other regions read as several addresses.
@@ -153,7 +179,7 @@ fn join_urls<'a>(urls: impl Iterator<Item = &'a String>) -> String {
 /// Every ledger that the metadata has, below an id that was reserved before.
 pub(super) async fn list_ledgers(meta: &MetaHandle, region: RegionId) -> Result<LedgerListing, BootError> {
     let request = MetaRequest::Reserve { key: keys::LEDGER_COUNTER.to_owned(), by: 1 };
-    let MetaResponse::Reserved { first } = meta.request(request).await else {
+    let MetaResponse::Reserved { first } = ask(meta, request).await else {
         return Err(BootError::Storage("the counter of ledgers cannot be read from the metadata".to_owned()));
     };
     Ok(LedgerListing { known: known_ledgers(meta).await?, below: LedgerId::compose(region, first) })
@@ -164,7 +190,7 @@ async fn known_ledgers(meta: &MetaHandle) -> Result<BTreeSet<LedgerId>, BootErro
     let mut after = None;
     loop {
         let request = MetaRequest::Range { prefix: keys::LEDGERS.to_owned(), after: after.clone(), limit: PAGE };
-        let MetaResponse::Range { items, more } = meta.request(request).await else {
+        let MetaResponse::Range { items, more } = ask(meta, request).await else {
             return Err(BootError::Storage("the list of ledgers cannot be read from the metadata".to_owned()));
         };
         for (key, _) in &items {

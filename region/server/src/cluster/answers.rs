@@ -4,7 +4,7 @@
 //! - I1  a cookie gets one number, however often it asks and whichever member it asks: the record of a number is written
 //!   only together with the key of its cookie.
 
-use super::calls::{Call, ClusterAnswer, ClusterCall, JoinRequest, decode, encode_answer};
+use super::calls::{Call, ClusterAnswer, ClusterCall, JoinRequest, KnownNode, decode, encode_answer};
 use super::founding::Standing;
 use base::{NodeId, RegionName};
 use bytes::Bytes;
@@ -12,9 +12,11 @@ use cluster::NodeRecord;
 use meta::{MetaHandle, PeerRequest};
 use meta_api::{Compare, MetaRequest, MetaResponse, Write};
 use peer::{Answer, Answerer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use tenancy::keys::{self, Key};
+
+const NO_ANSWER: &str = "the region's metadata does not answer now; ask again";
 
 /// Answers once the metadata store is open; before that, only how the node stands.
 #[derive(Debug)]
@@ -55,6 +57,9 @@ impl Answers {
                 let (node, members) = admit(self.meta()?, request).await?;
                 Ok(encode_answer(&ClusterAnswer::Joined { node, members }))
             }
+            Call::Cluster(ClusterCall::Known(node)) => {
+                Ok(encode_answer(&ClusterAnswer::Known(known(self.meta()?, node).await?)))
+            }
         }
     }
 
@@ -69,22 +74,49 @@ impl Answerer for Answers {
     }
 }
 
+/// What the region knows of a number. Whoever asks waits with its start: without a leader it hears so at once.
+async fn known(meta: &MetaHandle, node: NodeId) -> Result<Option<KnownNode>, String> {
+    if meta.status().leader.is_none() {
+        return Err(NO_ANSWER.to_owned());
+    }
+    let found = meta.request(MetaRequest::Get { key: keys::node_key(node) }).await;
+    let MetaResponse::Value(found) = found else { return Err(NO_ANSWER.to_owned()) };
+    let Some(record) = found.and_then(|found| NodeRecord::decode(&found.value)) else { return Ok(None) };
+    let alive = alive(meta).await?.contains(&node);
+    Ok(Some(KnownNode { cookie: record.cookie, incarnation: record.incarnation, alive }))
+}
+
 /// Every node in the metadata.
 pub(crate) async fn nodes(meta: &MetaHandle) -> Result<BTreeMap<NodeId, NodeRecord>, String> {
-    let (mut nodes, mut after) = (BTreeMap::new(), None);
+    let read = |key: &str, value: &[u8]| match Key::parse(key) {
+        Some(Key::Node(node)) => Some((node, NodeRecord::decode(value)?)),
+        _ => None,
+    };
+    list(meta, keys::NODES, read).await
+}
+
+/// Every node that counts as alive.
+pub(super) async fn alive(meta: &MetaHandle) -> Result<BTreeSet<NodeId>, String> {
+    let read = |key: &str, _: &[u8]| if let Some(Key::Alive(node)) = Key::parse(key) { Some(node) } else { None };
+    list(meta, keys::ALIVE, read).await
+}
+
+/// All records below a prefix that can be read.
+async fn list<T, C: Default + Extend<T>>(
+    meta: &MetaHandle,
+    prefix: &str,
+    read: impl Fn(&str, &[u8]) -> Option<T>,
+) -> Result<C, String> {
+    let (mut all, mut after) = (C::default(), None);
     loop {
-        let request = MetaRequest::Range { prefix: keys::NODES.to_owned(), after, limit: 1000 };
+        let request = MetaRequest::Range { prefix: prefix.to_owned(), after, limit: 1000 };
         let MetaResponse::Range { items, more } = meta.request(request).await else {
-            return Err("the region's metadata does not answer now; ask again".to_owned());
+            return Err(NO_ANSWER.to_owned());
         };
-        for (key, found) in &items {
-            if let (Some(Key::Node(node)), Some(record)) = (Key::parse(key), NodeRecord::decode(&found.value)) {
-                nodes.insert(node, record);
-            }
-        }
+        all.extend(items.iter().filter_map(|(key, found)| read(key, &found.value)));
         after = items.into_iter().next_back().map(|(key, _)| key);
         if !more {
-            return Ok(nodes);
+            return Ok(all);
         }
     }
 }
@@ -96,7 +128,7 @@ async fn admit(meta: &MetaHandle, request: JoinRequest) -> Result<(NodeId, BTree
     let node = match known {
         MetaResponse::Value(Some(found)) => parse_node(&found.value)?,
         MetaResponse::Value(None) => write_new(meta, cookie, &request).await?,
-        _ => return Err("the region's metadata does not answer now; ask again".to_owned()),
+        _ => return Err(NO_ANSWER.to_owned()),
     };
     let members = nodes(meta).await?.into_iter().map(|(node, record)| (node, record.peer_address)).collect();
     Ok((node, members))

@@ -26,6 +26,8 @@ pub(crate) enum Call {
 pub(crate) enum ClusterCall {
     Standing,
     Join(JoinRequest),
+    /// What the region knows of a number: asked before a disk takes part, so that an old one casts no vote.
+    Known(NodeId),
 }
 
 /// A node that wants a number.
@@ -42,8 +44,25 @@ pub(crate) struct JoinRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ClusterAnswer {
-    Standing { region: RegionName, standing: Standing },
-    Joined { node: NodeId, members: BTreeMap<NodeId, String> },
+    Standing {
+        region: RegionName,
+        standing: Standing,
+    },
+    Joined {
+        node: NodeId,
+        members: BTreeMap<NodeId, String>,
+    },
+    /// `None`: there is no such node.
+    Known(Option<KnownNode>),
+}
+
+/// What the region knows of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KnownNode {
+    pub(crate) cookie: u64,
+    pub(crate) incarnation: u64,
+    /// Whether a process counts as alive under it.
+    pub(crate) alive: bool,
 }
 
 pub(crate) fn encode_meta(message: &[u8]) -> Bytes {
@@ -96,7 +115,7 @@ mod tests {
     #[test]
     fn calls_and_answers_are_read_as_they_were_written() {
         let join = ClusterCall::Join(JoinRequest { cookie: 5, peer_address: "a:1".to_owned(), zone: None });
-        for call in [ClusterCall::Standing, join] {
+        for call in [ClusterCall::Standing, join, ClusterCall::Known(NodeId(3))] {
             let Ok(Call::Cluster(read)) = decode(encode(&call)) else { panic!("{call:?} is lost") };
             assert_eq!(read, call);
         }

@@ -3,13 +3,15 @@
 use super::answers::{Answers, nodes};
 use super::calls::{ClusterCall, encode};
 use super::joining::{self, Place};
+use super::passport::Foreign;
 use super::pump;
 use super::transport::MetaTransport;
 use crate::boot::BootError;
+use crate::boot::folders::Folders;
 use crate::boot::urls::Urls;
 use crate::config::ServerConfig;
 use base::NodeId;
-use meta::{MetaHandle, MetaOptions, Start};
+use meta::{MetaHandle, MetaOptions, Standing, Start};
 use meta_api::{MetaRequest, MetaResponse};
 use peer::{Hello, PeerConfig, PeerEndpoint, PeerEvent, PeerLimits};
 use quic::Identity;
@@ -88,7 +90,12 @@ impl Entry {
     ///
     /// # Errors
     /// [`BootError`] when the port is taken, the disk is not this region's, or the configuration can never work.
-    pub(crate) async fn find(config: &ServerConfig, identity: &Identity, cookie: u64) -> Result<Self, BootError> {
+    pub(crate) async fn find(
+        config: &ServerConfig,
+        identity: &Identity,
+        cookie: u64,
+        folders: Folders,
+    ) -> Result<Self, BootError> {
         let answers = Arc::new(Answers::new(config.region.clone()));
         let (sender, events) = pump::channel();
         let hello =
@@ -103,7 +110,7 @@ impl Entry {
         let answerer: Arc<dyn peer::Answerer> = answers.clone();
         let endpoint = PeerEndpoint::open(peers, answerer, move |event| pump::take(&sender, event));
         let endpoint = Arc::new(endpoint.map_err(|error| BootError::Storage(error.to_string()))?);
-        let place = joining::find_place(config, &endpoint, &answers, cookie).await?;
+        let place = joining::find_place(config, &endpoint, &answers, cookie, folders).await?;
         // The incarnation that will be taken, as far as this disk can know.
         let before = place.passport.taking.unwrap_or(0).max(place.passport.incarnation);
         let hello = Hello { node: Some(place.node), incarnation: before + 1, cookie: place.passport.cookie, ..hello };
@@ -126,22 +133,31 @@ impl Entry {
     /// Makes the metadata answer: founds it, or waits until this node is a member and a leader is found.
     ///
     /// # Errors
-    /// [`BootError`] when it cannot be founded.
+    /// [`BootError`] when it cannot be founded, or this node was removed.
     pub(crate) async fn reach_metadata(&mut self, config: &ServerConfig, meta: &MetaHandle) -> Result<(), BootError> {
         if self.place.passport.founding {
             joining::found(meta, config, &mut self.place).await?;
         }
         self.answers.set_meta(meta.clone());
         let mut said = String::new();
-        loop {
-            let MetaResponse::Unavailable { reason } = self.ask(config, meta).await else { break };
+        let known = loop {
+            let reason = match self.ask(config, meta).await {
+                MetaResponse::Unavailable { reason } => reason,
+                _ => match nodes(meta).await {
+                    Ok(known) => break known,
+                    Err(reason) => reason,
+                },
+            };
             if said != reason {
                 tracing::info!("waiting for the region's metadata: {reason}");
                 said = reason;
             }
+            if meta.status().standing == Standing::Removed {
+                return Err(joining::foreign(Foreign::Removed(self.place.node)));
+            }
             tokio::time::sleep(LOOK_AGAIN).await;
-        }
-        for (node, record) in nodes(meta).await.map_err(BootError::Storage)? {
+        };
+        for (node, record) in known {
             self.contacts.set(node, Some(record.peer_address));
             self.contacts.expect(node, record.cookie);
         }

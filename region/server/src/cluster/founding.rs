@@ -19,8 +19,22 @@ pub(crate) enum Standing {
     Member,
 }
 
-/// What one address answered; `Err` with the reason when it did not.
-pub(crate) type Asked = (String, Result<(RegionName, Standing), String>);
+/// Why an address did not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NoAnswer {
+    pub(crate) reason: String,
+    /// Its certificates and this node's are not of one region: waiting changes nothing.
+    pub(crate) foreign: bool,
+}
+
+impl From<String> for NoAnswer {
+    fn from(reason: String) -> Self {
+        Self { reason, foreign: false }
+    }
+}
+
+/// What one address answered, or why it did not.
+pub(crate) type Asked = (String, Result<(RegionName, Standing), NoAnswer>);
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +62,11 @@ pub(crate) fn decide(region: &RegionName, first: bool, others: &[Asked]) -> Deci
             Ok((_, Standing::Empty)) | Err(_) => (),
         }
     }
-    let missing: Vec<String> =
-        others.iter().filter_map(|(address, answer)| Some(format!("{address} ({})", answer.as_ref().err()?))).collect();
+    let silent = || others.iter().filter_map(|(address, answer)| Some((address, answer.as_ref().err()?)));
+    if let Some((address, silent)) = silent().find(|(_, silent)| silent.foreign) {
+        return Decision::Refuse(format!("{address} and this node cannot be of one region: {}", silent.reason));
+    }
+    let missing: Vec<String> = silent().map(|(address, silent)| format!("{address} ({})", silent.reason)).collect();
     if first && missing.is_empty() {
         return Decision::Found; // I1
     }
@@ -70,7 +87,7 @@ mod tests {
     fn asked(answers: &[(&str, Option<Standing>)]) -> Vec<Asked> {
         let answer = |standing: &Option<Standing>| match standing {
             Some(standing) => Ok((east(), standing.clone())),
-            None => Err("connection refused".to_owned()),
+            None => Err("connection refused".to_owned().into()),
         };
         answers.iter().map(|(address, standing)| ((*address).to_owned(), answer(standing))).collect()
     }
@@ -90,6 +107,16 @@ mod tests {
     #[test]
     fn i1_a_wiped_first_founder_joins_what_it_founded() {
         let others = asked(&[("b:1", None), ("c:1", Some(Standing::Member))]);
+        assert_eq!(decide(&east(), true, &others), Decision::Join("c:1".to_owned()));
+    }
+
+    #[test]
+    fn wrong_certificates_are_refused_unless_another_address_is_a_member() {
+        let foreign = NoAnswer { reason: "another authority".to_owned(), foreign: true };
+        let mut others = vec![("b:1".to_owned(), Err(foreign))];
+        let Decision::Refuse(text) = decide(&east(), true, &others) else { panic!("it waits") };
+        assert_eq!(text, "b:1 and this node cannot be of one region: another authority");
+        others.extend(asked(&[("c:1", Some(Standing::Member))]));
         assert_eq!(decide(&east(), true, &others), Decision::Join("c:1".to_owned()));
     }
 

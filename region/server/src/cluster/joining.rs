@@ -5,21 +5,25 @@
 //! **Not here**  Who may found (`founding`), which disk may take part (`passport`).
 
 use super::answers::{Answers, new_node};
-use super::calls::{ClusterAnswer, ClusterCall, JoinRequest, decode_answer, encode};
-use super::founding::{Asked, Decision, Standing, decide};
+use super::calls::{ClusterAnswer, ClusterCall, JoinRequest, KnownNode, decode_answer, encode};
+use super::founding::{Asked, Decision, NoAnswer, Standing, decide};
 use super::passport::{Foreign, Passport};
 use crate::boot::BootError;
+use crate::boot::folders::Folders;
 use crate::config::{ConfigError, ServerConfig};
 use base::{NodeId, RegionName};
 use bytes::Bytes;
 use cluster::NodeRecord;
 use meta::MetaHandle;
 use meta_api::{Compare, MetaRequest, MetaResponse, Write};
-use peer::PeerEndpoint;
-use std::collections::BTreeMap;
+use peer::{CallError, PeerEndpoint};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tenancy::keys;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// The number of the node that founds a region.
 const FOUNDER: NodeId = NodeId(1);
@@ -27,6 +31,10 @@ const FOUNDER: NodeId = NodeId(1);
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// Longest wait for one answer.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
+/// Longest wait for what the region knows of this node: a region with a leader says it in milliseconds.
+const KNOWN_MAX: Duration = Duration::from_secs(1);
+/// How long the region may take to see that the last process of this node has ended: an election, silence, a write.
+const ENDED_SEEN_MAX: Duration = Duration::from_secs(10);
 /// While nothing changes, the log says this often what is waited for.
 const SAY_AGAIN: u32 = 50;
 
@@ -67,9 +75,10 @@ fn files(error: &std::io::Error) -> BootError {
 /// [`BootError`] when the disk is another region's, or the configuration can never work.
 pub(crate) async fn find_place(
     config: &ServerConfig,
-    peers: &PeerEndpoint,
+    peers: &Arc<PeerEndpoint>,
     answers: &Answers,
     cookie: u64,
+    folders: Folders,
 ) -> Result<Place, BootError> {
     let loaded = Passport::load(&config.data).map_err(|error| files(&error))?;
     let mut passport = match loaded {
@@ -85,9 +94,10 @@ pub(crate) async fn find_place(
     };
     if let Some(node) = passport.node {
         answers.set_member();
+        check_known(config, peers, node, &passport).await?;
         return Ok(Place { node, passport, members: BTreeMap::new() });
     }
-    let (node, members) = ask_for_place(config, peers, passport.cookie).await?;
+    let (node, members) = ask_for_place(config, peers, passport.cookie, folders).await?;
     passport.node = Some(node);
     passport.founding = node == FOUNDER;
     passport.store(&config.data).map_err(|error| files(&error))?;
@@ -95,7 +105,7 @@ pub(crate) async fn find_place(
     Ok(Place { node, passport, members })
 }
 
-fn foreign(error: Foreign) -> BootError {
+pub(super) fn foreign(error: Foreign) -> BootError {
     ConfigError::new("node.json", error.to_string()).into()
 }
 
@@ -103,6 +113,7 @@ async fn ask_for_place(
     config: &ServerConfig,
     peers: &PeerEndpoint,
     cookie: u64,
+    folders: Folders,
 ) -> Result<(NodeId, BTreeMap<NodeId, String>), BootError> {
     let own = config.peer_address();
     let configured = config.node.founders.iter().chain(&config.node.join);
@@ -119,10 +130,11 @@ async fn ask_for_place(
             Decision::Refuse(text) => return Err(ConfigError::new("[node]", text).into()),
             Decision::Wait(text) => text,
             Decision::Join(address) => {
+                folders.foreign_metadata(config)?;
                 let zone = config.node.zone.clone();
                 match join(peers, &address, JoinRequest { cookie, peer_address: own.clone(), zone }).await {
                     Ok(place) => return Ok(place),
-                    Err(reason) => format!("{address} gives no number: {reason}"),
+                    Err(silent) => format!("{address} gives no number: {}", silent.reason),
                 }
             }
         };
@@ -130,25 +142,102 @@ async fn ask_for_place(
     }
 }
 
-async fn standing(peers: &PeerEndpoint, address: &str) -> Result<(RegionName, Standing), String> {
-    let call = encode(&ClusterCall::Standing);
-    let (_, answer) = peers.call_address(address, call, ANSWER_MAX).await.map_err(|error| error.to_string())?;
-    match decode_answer(&answer)? {
-        ClusterAnswer::Standing { region, standing } => Ok((region, standing)),
-        ClusterAnswer::Joined { .. } => Err("it answers another question".to_owned()),
+/// Asks the other nodes whether this disk may still take part, before it casts a vote. When nobody can say it now, as in a
+/// start of all nodes, the metadata says it when the incarnation is taken.
+async fn check_known(
+    config: &ServerConfig,
+    peers: &Arc<PeerEndpoint>,
+    node: NodeId,
+    passport: &Passport,
+) -> Result<(), BootError> {
+    let since = Instant::now();
+    let mut waiting = Waiting::default();
+    loop {
+        let Some(known) = ask_all(config, peers, node, passport).await? else { return Ok(()) };
+        let seen = known.map(|known| (known.cookie, known.incarnation));
+        passport.next_incarnation(node, seen).map_err(foreign)?;
+        // The region takes a moment to see that the last process has ended.
+        match known {
+            Some(KnownNode { alive: true, .. }) if since.elapsed() < ENDED_SEEN_MAX => (),
+            Some(KnownNode { alive: true, .. }) => return Err(foreign(Foreign::Running(node))),
+            Some(_) | None => return Ok(()),
+        }
+        waiting.round(format!("a process counts as alive as node {node}")).await;
     }
+}
+
+/// What the first of the other nodes that can say it knows of the number; `None`: none can.
+async fn ask_all(
+    config: &ServerConfig,
+    peers: &Arc<PeerEndpoint>,
+    node: NodeId,
+    passport: &Passport,
+) -> Result<Option<Option<KnownNode>>, BootError> {
+    let own = config.peer_address();
+    let configured = config.node.founders.iter().chain(&config.node.join);
+    let addresses: BTreeSet<&String> = configured.chain(passport.members.values()).filter(|one| **one != own).collect();
+    let mut asked = JoinSet::new();
+    for address in addresses {
+        let (peers, address) = (Arc::clone(peers), address.clone());
+        asked.spawn(async move { known(&peers, &address, node).await.map_err(|silent| (address, silent)) });
+    }
+    let (mut foreign, mut others) = (None, 0_usize);
+    while let Some(answer) = asked.join_next().await {
+        match answer {
+            Ok(Ok(known)) => return Ok(Some(known)),
+            Ok(Err((address, silent))) if silent.foreign => foreign = Some((address, silent.reason)),
+            Ok(Err(_)) | Err(_) => others += 1,
+        }
+    }
+    match foreign {
+        Some((address, reason)) if others == 0 => {
+            let text = format!("{address} and this node cannot be of one region: {reason}");
+            Err(ConfigError::new("[node] identity", text).into())
+        }
+        Some(_) | None => Ok(None),
+    }
+}
+
+async fn known(peers: &PeerEndpoint, address: &str, node: NodeId) -> Result<Option<KnownNode>, NoAnswer> {
+    match ask(peers, address, &ClusterCall::Known(node), KNOWN_MAX).await? {
+        ClusterAnswer::Known(known) => Ok(known),
+        ClusterAnswer::Standing { .. } | ClusterAnswer::Joined { .. } => Err(other_question()),
+    }
+}
+
+async fn standing(peers: &PeerEndpoint, address: &str) -> Result<(RegionName, Standing), NoAnswer> {
+    match ask(peers, address, &ClusterCall::Standing, ANSWER_MAX).await? {
+        ClusterAnswer::Standing { region, standing } => Ok((region, standing)),
+        ClusterAnswer::Joined { .. } | ClusterAnswer::Known(_) => Err(other_question()),
+    }
+}
+
+fn other_question() -> NoAnswer {
+    "it answers another question".to_owned().into()
+}
+
+async fn ask(
+    peers: &PeerEndpoint,
+    address: &str,
+    call: &ClusterCall,
+    patience: Duration,
+) -> Result<ClusterAnswer, NoAnswer> {
+    let answer = peers.call_address(address, encode(call), patience).await;
+    let (_, answer) = answer.map_err(|error| NoAnswer {
+        foreign: matches!(error, CallError::Unreachable { foreign: true, .. }),
+        reason: error.to_string(),
+    })?;
+    Ok(decode_answer(&answer)?)
 }
 
 async fn join(
     peers: &PeerEndpoint,
     address: &str,
     request: JoinRequest,
-) -> Result<(NodeId, BTreeMap<NodeId, String>), String> {
-    let call = encode(&ClusterCall::Join(request));
-    let (_, answer) = peers.call_address(address, call, ANSWER_MAX).await.map_err(|error| error.to_string())?;
-    match decode_answer(&answer)? {
+) -> Result<(NodeId, BTreeMap<NodeId, String>), NoAnswer> {
+    match ask(peers, address, &ClusterCall::Join(request), ANSWER_MAX).await? {
         ClusterAnswer::Joined { node, members } => Ok((node, members)),
-        ClusterAnswer::Standing { .. } => Err("it answers another question".to_owned()),
+        ClusterAnswer::Standing { .. } | ClusterAnswer::Known(_) => Err(other_question()),
     }
 }
 

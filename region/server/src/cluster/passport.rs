@@ -59,6 +59,11 @@ pub(crate) enum Foreign {
     )]
     Cookie(NodeId),
     #[error(
+        "another process is running as node {0} of this region: two processes share one identity. Stop it, or use an empty \
+         data folder to join as a new node"
+    )]
+    Running(NodeId),
+    #[error(
         "this data folder is an old copy of node {node}'s: it was last used at start {disk}, the region has seen start \
          {region}. What was promised since is missing here, so it may not answer. Use the newer disk, or remove the \
          node and join with an empty data folder"
@@ -100,6 +105,11 @@ impl Passport {
     /// A node that has not joined yet.
     pub(crate) fn fresh(region: RegionName, cookie: u64) -> Self {
         Self { region, node: None, founding: false, cookie, incarnation: 0, taking: None, members: BTreeMap::new() }
+    }
+
+    /// Whether a start has taken, or may have taken, an incarnation on this disk.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.incarnation > 0 || self.taking.is_some()
     }
 
     /// The incarnation that this start of `node` takes, given what the metadata holds for its number (cookie, incarnation).

@@ -45,8 +45,10 @@ pub struct NodeConfig {
     pub join: Vec<String>,
     /// TCP port for the other nodes of the region.
     pub peer_port: u16,
-    /// Rack or availability zone; recorded, not used for placement yet.
+    /// Rack or availability zone: the copies of an entry are spread over as many as there are.
     pub zone: Option<String>,
+    /// How long a voter of the metadata may be down before a node that is not down takes its vote, in seconds.
+    pub voter_grace_s: u64,
     /// The folder of the region's certificate authority, the same on every node; `DATA/identity` when `None`.
     pub identity: Option<PathBuf>,
 }
@@ -115,7 +117,7 @@ impl ServerConfig {
             message_bytes_max: 5 * 1024 * 1024,
             auth_check_s: 60,
             keep_alive_s: 30,
-            node: NodeConfig { peer_port: 6655, ..NodeConfig::default() },
+            node: NodeConfig { peer_port: 6655, voter_grace_s: 600, ..NodeConfig::default() },
         }
     }
 

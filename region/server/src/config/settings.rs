@@ -80,6 +80,7 @@ pub(super) const SETTINGS: &[Setting] = settings! {
     "node" "join" "" |s, v| { s.config.node.join = list(v).collect(); Ok(()) };
     "node" "peer_port" "" |s, v| number(&mut s.config.node.peer_port, v);
     "node" "zone" "" |s, v| { s.config.node.zone = text(v); Ok(()) };
+    "node" "voter_grace_seconds" "" |s, v| number(&mut s.config.node.voter_grace_s, v);
     "node" "identity" "" |s, v| { s.config.node.identity = text(v).map(PathBuf::from); Ok(()) };
     "tls" "certificate_file" "tlsCertificateFilePath" |_, v| unbuilt_tls(v);
     "tls" "key_file" "tlsKeyFilePath" |_, v| unbuilt_tls(v);

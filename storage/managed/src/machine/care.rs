@@ -7,7 +7,7 @@ use crate::store::{Change, StoreOutcome};
 use crate::trim::{CurrentLedger, Floor, plan};
 use crate::{CheckpointRule, DeleteError, ManagedEffect, ManagedEvent, Retention, SeededBug};
 use base::{LedgerId, Mono, NodeId, Now, Position, earliest};
-use ledger::ReplicationConfig;
+use ledger::{ReplicationConfig, Zones};
 use std::time::Duration;
 
 /// Most ledgers that are removed together with the record; more are trimmed away first.
@@ -63,12 +63,17 @@ impl ManagedLedger {
     pub fn set_bookies(&mut self, now: Now, bookies: Vec<NodeId>, fx: &mut Fx) {
         self.site.bookies = bookies;
         if self.is_running() {
-            let events = self.appender.set_available(now, &self.site.bookies, fx);
+            let events = self.appender.set_available(now, &self.site, fx);
             self.handle_writer(now, events, fx);
-            let outcomes = self.cursor_log.set_available(now, &self.site.bookies, &mut self.store, &self.site, fx);
+            let outcomes = self.cursor_log.set_available(now, &mut self.store, &self.site, fx);
             self.handle_log(now, outcomes, fx);
         }
         self.settle(now, fx);
+    }
+
+    /// In which zones the nodes stand, for every choice of them from the next [`ManagedLedger::set_bookies`] on.
+    pub fn set_zones(&mut self, zones: Zones) {
+        self.site.zones = zones;
     }
 
     /// Ends the ledger being written, if there is one, so that trimming can reach all of it.

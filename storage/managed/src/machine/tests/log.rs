@@ -3,12 +3,12 @@
 use super::rig::{KEY, Rig, data, options};
 use crate::{
     AddRefused, Checkpoint, CheckpointRule, CursorError, ManagedEffect, ManagedEvent, ManagedLedger, ManagedOptions,
-    OpenError, OpenMode, Read, Retention,
+    ManagedRecord, OpenError, OpenMode, Read, Retention,
 };
-use base::{Effects, ErrorClass, LedgerId, OwnerId, Position, RegionId};
+use base::{Effects, ErrorClass, LedgerId, NodeId, OwnerId, Position, RegionId};
 use bytes::Bytes;
 use ledger::ReplicationConfig;
-use meta_api::{MetaRequest, Write};
+use meta_api::{MetaRequest, MetaResponse, Write};
 use std::time::Duration;
 
 #[test]
@@ -313,6 +313,34 @@ fn adds_wait_until_there_are_bookies_for_a_ledger() {
     rig.log.set_bookies(rig.now, nodes, &mut rig.fx);
     rig.drive();
     assert_eq!(rig.numbers(Position::EARLIEST), [0, 1]);
+}
+
+#[test]
+fn copies_stand_in_different_zones_while_there_are_such_and_in_one_otherwise() {
+    let mut rig = Rig::new(options());
+    let nodes = rig.storage.nodes();
+    let zone = |node: &NodeId| (*node, if node.0 == 3 { "b" } else { "a" }.to_owned());
+    rig.log.set_replication(ReplicationConfig::new(2, 2, 2).unwrap());
+    rig.log.set_zones(nodes.iter().map(zone).collect());
+    rig.log.set_bookies(rig.now, nodes.clone(), &mut rig.fx);
+    rig.drive();
+    // The ledger of the opening was placed before.
+    rig.log.roll_over(rig.now, &mut rig.fx);
+    for round in 0..8 {
+        rig.add(round..round + 1);
+        rig.log.roll_over(rig.now, &mut rig.fx);
+        rig.drive();
+    }
+    let asked = rig.storage.meta().read(&MetaRequest::Get { key: KEY.into() });
+    let Some(MetaResponse::Value(Some(found))) = asked else { panic!("{asked:?}") };
+    let spread = ManagedRecord::decode(&found.value).unwrap().ledgers;
+    let closed: Vec<_> = spread.iter().skip(1).filter(|ledger| ledger.closed_ms.is_some()).collect();
+    assert!(closed.len() >= 7, "{spread:?}");
+    for ledger in closed {
+        assert!(ledger.bookies.contains(&nodes[2]), "{ledger:?}");
+    }
+    rig.log.set_bookies(rig.now, nodes[..2].to_vec(), &mut rig.fx);
+    assert_eq!(rig.add(8..9).len(), 1, "one zone is better than no ledger");
 }
 
 #[test]
