@@ -7,7 +7,8 @@ use crate::queue::Time;
 use base::{Effects, LedgerId, Mono, NodeId, Now};
 use bookie::disk::{DiskEvent, DiskOp};
 use bookie::layout::LayoutOptions;
-use bookie::{Bookie, BookieEffect, BookieOptions, LedgerListing};
+use bookie::{Bookie, BookieEffect, BookieOptions, BookieStart, LedgerListing};
+use ledger::{Seeded, SeededBug};
 use std::collections::BTreeSet;
 use wire::bookie::{AddOutcome, BookieRequest, BookieResponse, LacOutcome, ReadOutcome};
 
@@ -17,6 +18,8 @@ const CLIENTS_FROM: u64 = 100;
 /// One bookie, running or not.
 pub(super) struct Host {
     platter: Platter,
+    /// The disk was lost, and does not say so by itself yet.
+    wiped: bool,
     running: Option<(Bookie, SimDisk)>,
     /// Counts the lives of the process.
     life: u64,
@@ -28,11 +31,25 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new() -> Self {
-        Self { platter: Platter::default(), running: None, life: 0, frozen: None, fences: BTreeSet::new() }
+        Self {
+            platter: Platter::default(),
+            wiped: false,
+            running: None,
+            life: 0,
+            frozen: None,
+            fences: BTreeSet::new(),
+        }
     }
 
     pub(super) fn is_up(&self) -> bool {
         self.running.is_some()
+    }
+
+    /// The disk is lost, if the process does not run.
+    pub(super) fn wipe(&mut self) {
+        if !self.is_up() {
+            (self.platter, self.wiped) = (Platter::default(), true);
+        }
     }
 
     pub(super) fn freeze(&mut self) {
@@ -47,12 +64,14 @@ impl Host {
 impl World {
     pub(super) fn start_bookie(&mut self, node: NodeId) -> Result<(), Finding> {
         let now = self.clock();
+        let denies = self.plan.writer.seeded == Seeded::with(SeededBug::LimboDenies);
         let Some(host) = self.hosts.get_mut(&node).filter(|host| host.running.is_none()) else { return Ok(()) };
+        let start = if host.wiped && !denies { BookieStart::MayHaveLost } else { BookieStart::Clean };
         let layout = LayoutOptions { file_bytes: self.plan.file_bytes, group_bytes_max: 1 << 20 };
         let platter = std::mem::take(&mut host.platter);
         let (disk, log) =
             SimDisk::open(platter, layout, None).map_err(|error| format!("bookie {node} does not open: {error}"))?;
-        let mut bookie = Bookie::new(node, BookieOptions { scrub_pass: None, ..BookieOptions::standard() }, log);
+        let mut bookie = Bookie::new(node, BookieOptions { scrub_pass: None, start, ..BookieOptions::standard() }, log);
         let mut fx = Effects::new();
         bookie.handle_disk(now, DiskEvent::Space { free_bytes: 100 << 30, total_bytes: 100 << 30 }, &mut fx);
         let listing = LedgerListing { known: BTreeSet::from([LEDGER]), below: LedgerId(LEDGER.0 + 1) };
@@ -64,7 +83,8 @@ impl World {
 
     pub(super) fn crash_bookie(&mut self, node: NodeId) {
         let Some(host) = self.hosts.get_mut(&node) else { return };
-        if let Some((_, disk)) = host.running.take() {
+        if let Some((bookie, disk)) = host.running.take() {
+            host.wiped &= !bookie.start_is_recorded();
             host.platter = disk.crash(&mut self.plan.rng);
             host.frozen = None;
             host.fences.clear();

@@ -1,7 +1,7 @@
 //! One ledger: a writer, up to three recoveries at once and readers over real bookies, from one seed.
 //!
-//! **What**  [`run`] plays one seed: bookies crash with torn writes, freeze and come back, requests and answers are lost,
-//! doubled and reordered, the writer freezes, recoveries fence it and each other, the metadata store loses answers. Then
+//! **What**  [`run`] plays one seed: bookies crash with torn writes, freeze and come back, one may lose its disk and come back
+//! in limbo, requests and answers are lost, doubled and reordered, the writer freezes, recoveries fence it and each other, the metadata store loses answers. Then
 //! everything is healed, the ledger must end closed, and every reader reads it whole.
 //!
 //! **States**  faults → healed → closed → read back
@@ -296,6 +296,7 @@ impl World {
         match fault {
             Fault::Crash(node) => self.crash_bookie(node),
             Fault::Restart(node) => return self.start_bookie(node),
+            Fault::Wipe(node) => self.hosts.get_mut(&node).into_iter().for_each(Host::wipe),
             Fault::FreezeBookie(node) => self.hosts.get_mut(&node).into_iter().for_each(Host::freeze),
             Fault::ThawBookie(node) => return self.thaw_bookie(node),
             Fault::FreezeWriter => drop(self.frozen.get_or_insert_default()),

@@ -10,6 +10,8 @@ use std::time::Duration;
 pub(super) enum Fault {
     Crash(NodeId),
     Restart(NodeId),
+    /// The disk of a bookie that is down is lost: it will start empty and in limbo.
+    Wipe(NodeId),
     FreezeBookie(NodeId),
     ThawBookie(NodeId),
     FreezeWriter,
@@ -100,7 +102,19 @@ impl Plan {
             rng: Rng::new(seed).fork("ledger world"),
         };
         plan.draw_faults(&mut rng, busy);
+        plan.draw_wipe(&mut Rng::new(seed).fork("ledger wipe"), busy);
         plan
+    }
+
+    /// At most one disk is lost, and only where an ack quorum leaves another copy and somebody takes the ledger over: a bookie
+    /// in limbo refuses the writer.
+    fn draw_wipe(&mut self, rng: &mut Rng, busy: Time) {
+        if self.replication.ack_quorum() < 2 || self.takeovers.is_empty() || !rng.percent(40) {
+            return;
+        }
+        let (node, at) = (NodeId(rng.range(1, self.bookies)), rng.below(busy));
+        let back = at + rng.range(MS, 50 * MS);
+        self.faults.extend([(at, Fault::Crash(node)), (at, Fault::Wipe(node)), (back, Fault::Restart(node))]);
     }
 
     fn draw_faults(&mut self, rng: &mut Rng, busy: Time) {
