@@ -17,6 +17,8 @@ const VENV: &str = ".venv";
 const STAMP: &str = "installed-requirements.txt";
 /// Seeds of the simulator in each run.
 const CAMPAIGN_SEEDS: &str = "2000";
+/// Those of them with regions of several nodes are slower, and fewer.
+const CAMPAIGN_CLUSTER_SEEDS: &str = "400";
 /// The profile of tests, shared with clippy so that little is built twice.
 const PROFILE: &str = "ci";
 
@@ -107,7 +109,8 @@ fn campaign(root: &Path, metadata: &Metadata) -> Outcome {
         return Outcome::Missing("the crate chaos/sim has no binary `sim`".to_owned());
     }
     let build = ["run", "--profile", PROFILE, "-p", "sim", "--bin", "sim", "--"];
-    steps::execute(steps::cargo(root).args(build).args(["campaign", "--seeds", CAMPAIGN_SEEDS]))
+    let seeds = ["campaign", "--seeds", CAMPAIGN_SEEDS, "--cluster-seeds", CAMPAIGN_CLUSTER_SEEDS];
+    steps::execute(steps::cargo(root).args(build).args(seeds))
 }
 
 fn live(root: &Path, metadata: &Metadata, needed: &[&Outcome]) -> Outcome {

@@ -22,9 +22,17 @@ pub struct Verdict {
     pub lines: Vec<String>,
 }
 
-/// Runs one seed.
+/// Runs one seed with regions of one node.
 pub fn run(seed: u64, bug: Option<Bug>, keep: Keep) -> Verdict {
-    let options = Options::of_seed(seed);
+    play(Options::of_seed(seed), bug, keep)
+}
+
+/// Runs one seed with regions of three nodes.
+pub fn run_cluster(seed: u64, keep: Keep) -> Verdict {
+    play(Options::of_cluster_seed(seed), None, keep)
+}
+
+fn play(options: Options, bug: Option<Bug>, keep: Keep) -> Verdict {
     let outcome = World::new(options.clone(), bug, keep).run();
     let mut violations = match &outcome.broken {
         Some(text) => vec![Violation::new(Kind::Server, text.clone())],
@@ -44,8 +52,8 @@ pub fn run(seed: u64, bug: Option<Bug>, keep: Keep) -> Verdict {
 ///
 /// # Errors
 /// Both lines where the traces part.
-pub fn same_twice(seed: u64) -> Result<u64, String> {
-    let (first, second) = (run(seed, None, Keep::Lines), run(seed, None, Keep::Lines));
+pub fn same_twice(seed: u64, run: impl Fn(u64, Keep) -> Verdict) -> Result<u64, String> {
+    let (first, second) = (run(seed, Keep::Lines), run(seed, Keep::Lines));
     if first.hash == second.hash {
         return Ok(first.hash);
     }

@@ -61,7 +61,7 @@ pub struct Acked {
     pub position: Option<Position>,
     /// When the answer left the server.
     pub at: Time,
-    /// Which life of the server answered.
+    /// Which life of which server answered.
     pub boot: u64,
 }
 
@@ -78,7 +78,7 @@ pub struct Delivered {
     pub absent: Vec<u32>,
     /// When it left the server.
     pub step: u64,
-    /// Which life of the server sent it.
+    /// Which life of which server sent it.
     pub boot: u64,
 }
 
@@ -127,6 +127,8 @@ pub struct AckAnswered {
     pub parts: Vec<(Position, u32)>,
     /// When the answer left the server.
     pub step: u64,
+    /// Which life of which server answered.
+    pub boot: u64,
 }
 
 /// Everything that clients saw in a run.

@@ -1,8 +1,9 @@
 //! Deterministic simulator of whole regions, checkers, seeded bugs.
 //!
-//! **What**  Two regions, each one [`node::Node`] made as the server makes it, on a simulated clock, an ideal metadata store, a
-//! lying disk and a network that delays and cuts, with simulated Pulsar clients that speak real frames. [`check`] judges what
-//! the clients saw. The same seed gives the same trace.
+//! **What**  Two regions of one or three nodes, each a [`node::Node`] made as the server makes it, on a simulated clock, a
+//! metadata store (ideal for one node, with elections, unknown outcomes and late watchers for three), lying disks and networks
+//! that delay and cut, with simulated Pulsar clients that speak real frames. [`check`] judges what the clients saw. The same
+//! seed gives the same trace.
 //!
 //! **Not here**  Real sockets, disks and processes (`chaos/live`).
 
@@ -12,6 +13,7 @@ pub mod check;
 pub mod client;
 pub mod disk;
 pub mod history;
+mod host;
 pub mod ledgers;
 mod net;
 pub mod options;

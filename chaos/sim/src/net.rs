@@ -19,6 +19,8 @@ pub(crate) struct Net {
     pub(crate) alive: bool,
     /// The way is cut: no connection can be made.
     pub(crate) cut: bool,
+    /// Side → the node that holds it.
+    pub(crate) ends: [usize; 2],
     /// Side → it was told that the connection is up.
     pub(crate) up: [bool; 2],
     /// When each side is told, for I1.
@@ -35,9 +37,10 @@ impl Net {
         !self.cut && !self.alive && self.up == [false; 2]
     }
 
-    /// Makes a connection; the sides are told at the given instants.
-    pub(crate) fn connect(&mut self, up_at: [Time; 2]) -> u64 {
+    /// Makes a connection between two nodes; the sides are told at the given instants.
+    pub(crate) fn connect(&mut self, ends: [usize; 2], up_at: [Time; 2]) -> u64 {
         self.conn += 1;
+        self.ends = ends;
         self.alive = true;
         self.up_at = up_at;
         self.free_at.clear();

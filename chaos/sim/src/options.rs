@@ -8,6 +8,8 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     pub seed: u64,
+    /// Nodes of each region.
+    pub nodes: u64,
     pub topics: u64,
     pub producers_per_topic: u64,
     /// Per producer.
@@ -60,6 +62,23 @@ pub struct Options {
     pub partial_acks: bool,
     /// Seeks of the subscription that seeks.
     pub seeks: u64,
+    /// What goes wrong between the nodes of regions; nothing where each has one.
+    pub cluster: ClusterOptions,
+}
+
+/// What goes wrong between the nodes of a region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClusterOptions {
+    /// Longest delay of a frame between two nodes.
+    pub peer_delay: Time,
+    /// Times that some nodes cannot reach some others.
+    pub partitions: u64,
+    /// Times that another node is elected for no reason.
+    pub elections: u64,
+    /// Of a hundred writes to the metadata during the faults, so many have an outcome that nobody learns.
+    pub meta_unknown: u64,
+    /// Longest time that a node lags behind the changes of the metadata.
+    pub watch_lag: Time,
 }
 
 impl Options {
@@ -70,6 +89,7 @@ impl Options {
         let some = |rng: &mut Rng, chance: u64| if rng.percent(chance) { rng.range(1, 4) } else { 0 };
         let mut options = Self {
             seed,
+            nodes: 1,
             topics: rng.range(1, 2),
             producers_per_topic: rng.range(1, 2),
             messages: rng.range(20, 120),
@@ -102,11 +122,42 @@ impl Options {
             nacks: *rng.pick(&[0, 10, 40]).unwrap_or(&0),
             partial_acks: rng.percent(60),
             seeks: rng.below(4),
+            cluster: ClusterOptions::default(),
         };
         if let Some(quota) = quota {
             options.press(u64::from(quota), &mut rng);
         }
         options
+    }
+
+    /// The options of a seed for regions of three nodes. What one node can do to a quota is a matter of regions with one.
+    pub fn of_cluster_seed(seed: u64) -> Self {
+        let mut rng = Rng::new(seed).fork("cluster options");
+        let some = |rng: &mut Rng, chance: u64| if rng.percent(chance) { rng.range(1, 4) } else { 0 };
+        let base = Self::of_seed(seed);
+        Self {
+            nodes: 3,
+            topics: rng.range(1, 3),
+            producers_per_topic: 1,
+            messages: rng.range(10, 60),
+            pause_max: rng.range(20, 300) * MS,
+            faults_for: rng.range(5, 20) * SECOND,
+            crashes: some(&mut rng, 70),
+            freezes: some(&mut rng, 60),
+            disk_delay: rng.range(1, 20) * MS,
+            meta_delay: rng.range(1, 40) * MS,
+            quota: None,
+            ledger_entries: *rng.pick(&[5, 20, 1000]).unwrap_or(&20),
+            slow_disks: some(&mut rng, 20),
+            cluster: ClusterOptions {
+                peer_delay: *rng.pick(&[1, 5, 50]).unwrap_or(&1) * MS,
+                partitions: some(&mut rng, 60),
+                elections: some(&mut rng, 50),
+                meta_unknown: *rng.pick(&[0, 0, 5, 25]).unwrap_or(&0),
+                watch_lag: *rng.pick(&[10, 200, 2000]).unwrap_or(&10) * MS,
+            },
+            ..base
+        }
     }
 
     /// Messages that may pass on top of the quota: one charge; after a freeze the one that each connection was holding, because
@@ -170,6 +221,17 @@ impl fmt::Display for Options {
             self.nacks,
             self.partial_acks,
             self.seeks,
+        )?;
+        if self.nodes == 1 {
+            return Ok(());
+        }
+        let ClusterOptions { peer_delay, partitions, elections, meta_unknown, watch_lag } = self.cluster;
+        write!(
+            f,
+            " nodes={} peer={}ms partition={partitions} election={elections} meta-unknown={meta_unknown}% watch={}ms",
+            self.nodes,
+            ms(peer_delay),
+            ms(watch_lag),
         )
     }
 }

@@ -1,61 +1,31 @@
-//! One region: what survives its process, and the process, made as the server makes it.
+//! One region: its metadata, and what a start of one of its nodes reads from there.
 
 use crate::bugs::Bug;
-use crate::disk::{Platter, SimDisk};
 use crate::options::Options;
-use crate::queue::{MS, Time};
-use admin::{AdminApi, AdminOptions};
-use base::{LedgerId, Mono, NamespaceName, NodeId, Now, RegionId, RegionName, Rng, TenantName};
-use bookie::layout::LayoutOptions;
-use bookie::{Bookie, BookieOptions, LedgerListing};
-use broker::io::ConnId;
-use broker::{Broker, BrokerOptions, Core, Rehearsal};
+use base::{LedgerId, NamespaceName, NodeId, RegionId, RegionName, TenantName};
+use bookie::LedgerListing;
+use broker::Broker;
 use bytes::Bytes;
+use cluster::NodeRecord;
 use meta_api::{MetaEvent, MetaRequest, MetaResponse, MetaState, Write};
-use node::{ADMIN_OWNER, Input, Node, Output};
 use std::collections::{BTreeSet, VecDeque};
-use std::time::Duration;
 use tenancy::keys::{self, Key};
-use tenancy::{BrokerDefaults, ClusterData, Policies, PolicyRecord, PublishRate, TenantInfo};
-use wire::commands::BrokerUrls;
+use tenancy::{ClusterData, Policies, PolicyRecord, PublishRate, TenantInfo};
 
-/// The only node of a region.
-pub(crate) const NODE: NodeId = NodeId(1);
-/// What the wall clocks show at the start.
-const WALL_START_MS: u64 = 1_800_000_000_000;
 /// The namespace of every run.
 pub(crate) const NAMESPACE: (&str, &str) = ("sim", "both");
+/// Metadata states kept for the bug that loses them.
+const META_HISTORY: usize = 5;
 
-/// A region, running or not.
+/// A region's metadata: what its majority agreed on, durable at once.
 pub(crate) struct Region {
     pub(crate) name: RegionName,
     pub(crate) number: RegionId,
-    /// Durable at once: an ideal store. The state before the last write is kept for [`Bug::MetadataNotDurable`].
-    pub(crate) meta: MetaState,
-    pub(crate) meta_before: VecDeque<MetaState>,
-    pub(crate) platter: Platter,
-    /// What the wall clock shows beyond the true time, in milliseconds.
-    wall_offset_ms: i64,
-    /// Until when the disk takes its time.
-    pub(crate) slow_until: Time,
-    /// Counts the lives of the process.
-    pub(crate) boot: u64,
-    pub(crate) process: Option<Process>,
-}
-
-/// A running server.
-pub(crate) struct Process {
-    pub(crate) node: Node,
-    pub(crate) disk: SimDisk,
-    pub(crate) started: Time,
-    pub(crate) frozen: bool,
-    /// What came while the process was frozen.
-    pub(crate) inbox: VecDeque<Input>,
-    /// The earliest timer that is planned.
-    pub(crate) timer: Option<Time>,
-    /// Watch events are delivered in order.
-    pub(crate) watch_free_at: Time,
-    pub(crate) conns: BTreeSet<ConnId>,
+    meta: MetaState,
+    /// Earlier states, for [`Bug::MetadataNotDurable`].
+    meta_before: VecDeque<MetaState>,
+    /// Every change that nodes watch, in order.
+    changes: Vec<MetaEvent>,
 }
 
 /// What a region is called.
@@ -67,6 +37,11 @@ fn parse_region(index: usize) -> RegionName {
     RegionName::parse(name_of(index)).unwrap_or_else(|error| panic!("Region: its name is valid: {error}"))
 }
 
+/// Where clients reach a node.
+pub(crate) fn url_of(region: &RegionName, node: NodeId) -> String {
+    format!("pulsar://{region}-{}:6650", node.0)
+}
+
 impl Region {
     /// A region with metadata for a namespace that lives in both.
     pub(crate) fn new(index: usize, options: &Options, bug: Option<Bug>) -> Self {
@@ -75,24 +50,21 @@ impl Region {
             number: RegionId(u8::try_from(index + 1).unwrap_or(1)),
             meta: MetaState::new(),
             meta_before: VecDeque::new(),
-            platter: Platter::default(),
-            wall_offset_ms: 0,
-            slow_until: 0,
-            boot: 0,
-            process: None,
+            changes: Vec::new(),
         };
         region.create_records(options, bug);
+        if options.nodes > 1 {
+            for node in (1..=options.nodes).map(NodeId) {
+                let record = NodeRecord {
+                    cookie: node.0,
+                    pulsar_url: url_of(&region.name, node),
+                    http_url: format!("http://{}-{}:8080", region.name, node.0),
+                    ..NodeRecord::default()
+                };
+                region.put(keys::node_key(node), &record);
+            }
+        }
         region
-    }
-
-    /// The clocks of the process that was started at `started`.
-    pub(crate) fn clocks(&self, started: Time, at: Time) -> Now {
-        let wall_ms = (WALL_START_MS + at / MS).saturating_add_signed(self.wall_offset_ms);
-        Now { mono: Mono(at - started), wall_ms }
-    }
-
-    pub(crate) fn wall_jump(&mut self, by_ms: i64) {
-        self.wall_offset_ms += by_ms;
     }
 
     fn create_records(&mut self, options: &Options, bug: Option<Bug>) {
@@ -123,87 +95,42 @@ impl Region {
     fn put<T: serde::Serialize>(&mut self, key: String, value: &T) {
         let value = serde_json::to_vec(value).unwrap_or_else(|error| panic!("Region: records are JSON: {error}"));
         let writes = vec![Write::Put { key, value: Bytes::from(value) }];
-        self.meta.apply(&MetaRequest::Txn { compare: Vec::new(), writes });
+        self.apply(&MetaRequest::Txn { compare: Vec::new(), writes });
     }
 
-    /// Starts the process as `server::boot` does.
-    ///
-    /// # Errors
-    /// When the log does not open.
-    pub(crate) fn start(
-        &mut self,
-        at: Time,
-        options: &Options,
-        bug: Option<Bug>,
-        rng: &Rng,
-    ) -> Result<Vec<Output>, String> {
-        self.boot += 1;
-        let layout = LayoutOptions { file_bytes: options.file_bytes, group_bytes_max: 1 << 20 };
-        let (disk, log) =
-            SimDisk::open(std::mem::take(&mut self.platter), layout, bug).map_err(|error| error.to_string())?;
-        let core = Core::new(
-            self.broker_options(options, bug),
-            BrokerDefaults::standalone(),
-            auth::Authenticator::Off,
-            tenancy::Authorization::Off,
-        );
-        let broker = Broker::new(core, rng.fork(&format!("broker {} {}", self.name, self.boot)));
-        let bookie = Bookie::new(NODE, BookieOptions { scrub_pass: None, ..BookieOptions::standard() }, log);
-        let admin = AdminApi::new(AdminOptions { owner: ADMIN_OWNER, authenticate_metrics: false });
-        let started = at;
-        let now = self.clocks(started, at);
-        let mut listing = self.list_ledgers();
-        if bug == Some(Bug::OrphansByMistake) {
-            listing.known.clear();
-        }
-        let mut out = Vec::new();
-        let mut node = Node::new(now, NODE, broker, bookie, admin, &listing, &mut out);
-        let space = bookie::disk::DiskEvent::Space { free_bytes: 100 << 30, total_bytes: 100 << 30 };
-        node.handle(now, Input::Disk(space), &mut out);
-        node.handle(now, Input::MetaEvents(self.snapshot()), &mut out);
-        self.process = Some(Process {
-            node,
-            disk,
-            started,
-            frozen: false,
-            inbox: VecDeque::new(),
-            timer: None,
-            watch_free_at: at,
-            conns: BTreeSet::new(),
-        });
-        Ok(out)
+    /// Applies a request; the changes go into the log of changes.
+    pub(crate) fn apply(&mut self, request: &MetaRequest) -> MetaResponse {
+        let (response, events) = self.meta.apply(request);
+        let prefixes = Broker::watched_prefixes();
+        let seen = |event: &MetaEvent| prefixes.iter().any(|prefix| event.key.starts_with(prefix));
+        self.changes.extend(events.into_iter().filter(seen));
+        response
     }
 
-    fn broker_options(&self, options: &Options, bug: Option<Bug>) -> BrokerOptions {
-        BrokerOptions {
-            node: NODE,
-            incarnation: 0,
-            shared: false,
-            region_name: self.name.clone(),
-            region: self.number,
-            urls: BrokerUrls { plain: Some(format!("pulsar://{}:6650", self.name)), tls: None },
-            http_url: format!("http://{}:8080", self.name),
-            server_version: "sim".to_owned(),
-            message_bytes_max: 5 << 20,
-            keep_alive: Duration::from_secs(30),
-            auth_check: Duration::from_secs(60),
-            pending_bytes_max: 64 << 20,
-            topic_cache_bytes: 64 << 10,
-            cache_bytes_max: 128 << 10,
-            connections_max: 1000,
-            rehearsal: Some(Rehearsal {
-                ledger_entries_max: options.ledger_entries,
-                cursor_log_bytes_max: options.cursor_log_bytes,
-                checkpoint_entries: options.checkpoint_entries,
-                managed: bug.map_or(managed::Seeded::NONE, Bug::managed),
-                link: bug.and_then(Bug::link),
-            }),
-        }
+    /// How many changes there were.
+    pub(crate) fn changes(&self) -> usize {
+        self.changes.len()
     }
 
-    fn list_ledgers(&mut self) -> LedgerListing {
+    /// Some of the changes, oldest first.
+    pub(crate) fn changes_between(&self, from: usize, to: usize) -> Vec<MetaEvent> {
+        self.changes[from..to].to_vec()
+    }
+
+    /// Takes the next incarnation of a node, as `server::cluster` does.
+    pub(crate) fn take_incarnation(&mut self, node: NodeId) -> u64 {
+        let key = keys::node_key(node);
+        let Some(record) = self.meta.get(&key).and_then(|found| NodeRecord::decode(&found.value)) else { return 0 };
+        let record = NodeRecord { incarnation: record.incarnation + 1, draining: false, ..record };
+        let writes = vec![Write::Put { key, value: record.encode() }];
+        self.apply(&MetaRequest::Txn { compare: Vec::new(), writes });
+        record.incarnation
+    }
+
+    /// Every ledger of the metadata, below an id that was reserved before.
+    pub(crate) fn list_ledgers(&mut self) -> LedgerListing {
         let reserve = MetaRequest::Reserve { key: keys::LEDGER_COUNTER.to_owned(), by: 1 };
-        let (MetaResponse::Reserved { first }, _) = self.meta.apply(&reserve) else {
+        let MetaResponse::Reserved { first } = self.apply(&reserve) else {
             unreachable!("sim: the counter of ledgers is a counter");
         };
         let known = self.meta.iter_prefix(keys::LEDGERS).filter_map(|(key, _)| match Key::parse(key) {
@@ -213,7 +140,8 @@ impl Region {
         LedgerListing { known: known.collect(), below: LedgerId::compose(self.number, first) }
     }
 
-    fn snapshot(&self) -> Vec<MetaEvent> {
+    /// All that nodes watch, as it is now.
+    pub(crate) fn snapshot(&self) -> Vec<MetaEvent> {
         let mut events = Vec::new();
         for prefix in Broker::watched_prefixes() {
             events.extend(self.meta.iter_prefix(prefix).map(|(key, versioned)| MetaEvent {
@@ -225,10 +153,16 @@ impl Region {
         events
     }
 
-    /// The process dies; the connections that it had are given back.
-    pub(crate) fn crash(&mut self, rng: &mut Rng, bug: Option<Bug>) -> BTreeSet<ConnId> {
-        let Some(process) = self.process.take() else { return BTreeSet::new() };
-        self.platter = process.disk.crash(rng);
+    /// Before a write: [`Bug::MetadataNotDurable`] goes back to here.
+    pub(crate) fn remember(&mut self) {
+        self.meta_before.push_back(self.meta.clone());
+        if self.meta_before.len() > META_HISTORY {
+            self.meta_before.pop_front();
+        }
+    }
+
+    /// What the bugs of the metadata do when a process dies.
+    pub(crate) fn crash(&mut self, bug: Option<Bug>) {
         if bug == Some(Bug::MetadataNotDurable)
             && let Some(before) = self.meta_before.pop_front()
         {
@@ -238,7 +172,6 @@ impl Region {
             self.forget_cursors();
         }
         self.meta_before.clear();
-        process.conns
     }
 
     /// [`Bug::ForgottenCursor`]: no topic knows where its cursors stand.

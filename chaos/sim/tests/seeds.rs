@@ -1,7 +1,7 @@
 //! Seeds of every kind, pinned seeds, the comparison of two runs, and that each seeded bug is caught.
 
 use sim::bugs::Bug;
-use sim::campaign::{catches, run, same_twice, seeds_to_catch};
+use sim::campaign::{catches, run, run_cluster, same_twice, seeds_to_catch};
 use sim::trace::Keep;
 
 fn holds(seed: u64) {
@@ -24,7 +24,33 @@ fn pinned_seeds_hold_all_promises() {
 #[test]
 fn the_same_seed_leaves_the_same_trace() {
     for seed in 0..3 {
-        if let Err(difference) = same_twice(seed) {
+        if let Err(difference) = same_twice(seed, |seed, keep| run(seed, None, keep)) {
+            panic!("{difference}");
+        }
+    }
+}
+
+fn cluster_holds(seed: u64) {
+    let verdict = run_cluster(seed, Keep::Hash);
+    let replay = format!("cargo run -p sim -- cluster --seed {seed} --trace");
+    assert!(verdict.violations.is_empty(), "{}\n{:#?}\n{replay}", verdict.options, verdict.violations);
+}
+
+#[test]
+fn thirty_seeds_of_regions_with_three_nodes_hold_all_promises() {
+    (0..30).for_each(cluster_holds);
+}
+
+#[test]
+fn pinned_cluster_seeds_hold_all_promises() {
+    let lines = include_str!("../seeds/cluster.txt").lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_whitespace().next()?.parse().ok()).for_each(cluster_holds);
+}
+
+#[test]
+fn the_same_cluster_seed_leaves_the_same_trace() {
+    for seed in 0..3 {
+        if let Err(difference) = same_twice(seed, run_cluster) {
             panic!("{difference}");
         }
     }

@@ -1,16 +1,20 @@
 //! The simulator's command line.
 //!
-//! `sim run --seed N [--trace] [--bug B]`, `sim campaign --seeds N [--start S] [--jobs J]`,
-//! `sim ledger --seeds N [--start S]`, `sim meta --seeds N`, `sim bugs [--seeds N]`
+//! `sim run --seed N [--trace] [--bug B]`, `sim campaign --seeds N [--cluster-seeds C] [--start S] [--jobs J]`,
+//! `sim cluster --seed N [--trace]`, `sim cluster --seeds N [--start S] [--jobs J]`, `sim ledger --seeds N [--start S]`,
+//! `sim meta --seeds N`, `sim bugs [--seeds N]`
 
 use sim::bugs::Bug;
-use sim::campaign::{Verdict, catches, in_order, median, run, same_twice, seeds_to_catch};
-use sim::options::Options;
+use sim::campaign::{Verdict, catches, in_order, median, run, run_cluster, same_twice, seeds_to_catch};
 use sim::trace::Keep;
 use std::io::Write;
+use std::ops::Range;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: sim run --seed N [--trace] [--bug B] | sim campaign --seeds N [--start S] [--jobs J] | sim ledger --seeds N [--start S] | sim meta --seeds N | sim bugs [--seeds N]";
+const USAGE: &str = "usage: sim run --seed N [--trace] [--bug B] | \
+    sim campaign --seeds N [--cluster-seeds C] [--start S] [--jobs J] | \
+    sim cluster --seed N [--trace] | sim cluster --seeds N [--start S] [--jobs J] | \
+    sim ledger --seeds N [--start S] | sim meta --seeds N | sim bugs [--seeds N]";
 
 fn say(text: &str) {
     // Nobody reads any more: then nobody misses it.
@@ -27,7 +31,8 @@ fn report(verdict: &Verdict) -> bool {
         say(&format!("  {violation}"));
     }
     if !verdict.violations.is_empty() {
-        say(&format!("  replay: cargo run -p sim -- run --seed {} --trace", verdict.options.seed));
+        let kind = if verdict.options.nodes > 1 { "cluster" } else { "run" };
+        say(&format!("  replay: cargo run -p sim -- {kind} --seed {} --trace", verdict.options.seed));
     }
     verdict.violations.is_empty()
 }
@@ -39,48 +44,68 @@ fn bug(args: &[String]) -> Option<Bug> {
     Bug::all().into_iter().find(|bug| format!("{bug:?}") == *name)
 }
 
-fn run_one(seed: u64, bug: Option<Bug>, keep: Keep) -> bool {
-    say(&Options::of_seed(seed).to_string());
-    let verdict = run(seed, bug, keep);
+/// Says all that there is to say of one run.
+fn tell(verdict: &Verdict) -> bool {
+    say(&verdict.options.to_string());
     for line in &verdict.lines {
         say(line);
     }
     say(&format!(
-        "seed {seed}: {} events, {} ms, {} messages answered, trace {:016x}, {} violations",
+        "seed {}: {} events, {} ms, {} messages answered, trace {:016x}, {} violations",
+        verdict.options.seed,
         verdict.events,
         verdict.time / sim::queue::MS,
         verdict.acked,
         verdict.hash,
         verdict.violations.len()
     ));
-    report(&verdict)
+    report(verdict)
 }
 
-/// Regions first, then as many ledgers.
+fn keep(args: &[String]) -> Keep {
+    if args.iter().any(|arg| arg == "--trace") { Keep::Lines } else { Keep::Hash }
+}
+
+fn jobs(args: &[String]) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    number(args, "--jobs").and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or(cores)
+}
+
+/// Runs many seeds of one kind; whether all were good.
+fn series(kind: &str, seeds: Range<u64>, jobs: usize, one: impl Fn(u64) -> Verdict + Sync) -> bool {
+    let (count, start, mut bad) = (seeds.end - seeds.start, seeds.start, 0);
+    in_order(seeds, jobs, one, |_, verdict| {
+        if !verdict.violations.is_empty() {
+            bad += 1;
+            say(&verdict.options.to_string());
+            report(&verdict);
+        }
+    });
+    say(&format!("{count} {kind}seeds from {start}: {bad} with violations"));
+    bad == 0
+}
+
+/// Regions of one node first, then regions of three, then as many ledgers as seeds.
 fn campaign(args: &[String]) -> bool {
     let start = number(args, "--start").unwrap_or(0);
     let seeds = number(args, "--seeds").unwrap_or(100);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = number(args, "--jobs").and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or(cores);
-    let mut bad = 0;
-    in_order(
-        start..start + seeds,
-        jobs,
-        |seed| run(seed, None, Keep::Hash),
-        |_, verdict| {
-            if !verdict.violations.is_empty() {
-                bad += 1;
-                say(&verdict.options.to_string());
-                report(&verdict);
-            }
-        },
-    );
-    say(&format!("{seeds} seeds from {start}: {bad} with violations"));
-    ledgers(start..start + seeds, jobs) && bad == 0
+    let clusters = number(args, "--cluster-seeds").unwrap_or(seeds / 4);
+    let single = series("", start..start + seeds, jobs(args), |seed| run(seed, None, Keep::Hash));
+    let several = series("cluster ", start..start + clusters, jobs(args), |seed| run_cluster(seed, Keep::Hash));
+    ledgers(start..start + seeds, jobs(args)) && single && several
+}
+
+fn cluster(args: &[String]) -> bool {
+    if let Some(seed) = number(args, "--seed") {
+        return tell(&run_cluster(seed, keep(args)));
+    }
+    let start = number(args, "--start").unwrap_or(0);
+    let seeds = number(args, "--seeds").unwrap_or(100);
+    series("cluster ", start..start + seeds, jobs(args), |seed| run_cluster(seed, Keep::Hash))
 }
 
 fn meta(seeds: u64) -> bool {
-    (0..seeds).all(|seed| match same_twice(seed) {
+    (0..seeds).all(|seed| match same_twice(seed, |seed, keep| run(seed, None, keep)) {
         Ok(hash) => {
             say(&format!("seed {seed}: {hash:016x} twice"));
             true
@@ -115,7 +140,7 @@ fn bugs(seeds_max: u64) -> bool {
     all
 }
 
-fn ledgers(seeds: std::ops::Range<u64>, jobs: usize) -> bool {
+fn ledgers(seeds: Range<u64>, jobs: usize) -> bool {
     let (count, start, mut bad) = (seeds.end - seeds.start, seeds.start, 0);
     in_order(
         seeds,
@@ -135,10 +160,8 @@ fn ledgers(seeds: std::ops::Range<u64>, jobs: usize) -> bool {
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let good = match args.first().map(String::as_str) {
-        Some("run") => {
-            let keep = if args.iter().any(|arg| arg == "--trace") { Keep::Lines } else { Keep::Hash };
-            run_one(number(&args, "--seed").unwrap_or(0), bug(&args), keep)
-        }
+        Some("run") => tell(&run(number(&args, "--seed").unwrap_or(0), bug(&args), keep(&args))),
+        Some("cluster") => cluster(&args),
         Some("campaign") => campaign(&args),
         Some("ledger") => {
             let start = number(&args, "--seed").or_else(|| number(&args, "--start")).unwrap_or(0);

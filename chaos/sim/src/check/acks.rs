@@ -5,22 +5,37 @@ use crate::history::{AUDIT, Delivered, History, SEEKER, SubKey};
 use base::Position;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// When each life of a server first did something for a subscription: a frozen owner goes on for a while with what it knew, so
+/// only lives that began later have to know what a life has answered.
+fn beginnings(history: &History) -> BTreeMap<(&SubKey, u64), u64> {
+    let delivered = history.delivered.iter().map(|delivered| (&delivered.sub, delivered.boot, delivered.step));
+    let answered = history.answered.iter().map(|answer| (&answer.sub, answer.boot, answer.step));
+    let mut first: BTreeMap<(&SubKey, u64), u64> = BTreeMap::new();
+    for (sub, boot, step) in delivered.chain(answered) {
+        let known = first.entry((sub, boot)).or_insert(step);
+        *known = (*known).min(step);
+    }
+    first
+}
+
 /// An acknowledgement that was answered is never forgotten: its entry, or its message of a batch, does not leave the server
 /// again. Subscriptions that seek want to forget.
 pub(super) fn check_answered(history: &History, found: &mut Vec<Violation>) {
-    let mut answered: BTreeMap<(&SubKey, Position, Option<u32>), u64> = BTreeMap::new();
+    let began = beginnings(history);
+    let mut answered: BTreeMap<(&SubKey, Position, Option<u32>), (u64, u64)> = BTreeMap::new();
     for answer in history.answered.iter().filter(|answer| answer.sub.name != SEEKER) {
         let whole = answer.positions.iter().map(|position| (*position, None));
         for (position, part) in whole.chain(answer.parts.iter().map(|(position, part)| (*position, Some(*part)))) {
-            let step = answered.entry((&answer.sub, position, part)).or_insert(answer.step);
-            *step = (*step).min(answer.step);
+            let first = answered.entry((&answer.sub, position, part)).or_insert((answer.step, answer.boot));
+            *first = (*first).min((answer.step, answer.boot));
         }
     }
     for delivered in &history.delivered {
         let parts = (0..u32::try_from(delivered.messages.len()).unwrap_or(0)).filter(|p| !delivered.absent.contains(p));
         for part in std::iter::once(None).chain(parts.map(Some)) {
-            if let Some(step) = answered.get(&(&delivered.sub, delivered.position, part))
+            if let Some((step, boot)) = answered.get(&(&delivered.sub, delivered.position, part))
                 && *step < delivered.step
+                && began.get(&(&delivered.sub, delivered.boot)) >= began.get(&(&delivered.sub, *boot))
             {
                 let text = format!(
                     "{:?}: {} (message {part:?}) was sent in step {} though its acknowledgement was answered in step {step}",

@@ -143,12 +143,26 @@ fn a_forgotten_acknowledgement_is_found() {
     let mut history = good();
     let position = history.delivered[1].position;
     let key = history.delivered[1].sub.clone();
-    history.answered.push(AckAnswered { sub: key.clone(), positions: vec![position], parts: vec![], step: 50 });
+    let (positions, parts) = (vec![position], vec![]);
+    history.answered.push(AckAnswered { sub: key.clone(), positions, parts, step: 50, boot: 1 });
     assert_eq!(check(&history), []);
     let mut again = history.delivered[1].clone();
     again.step = 60;
     history.delivered.push(again);
     assert_eq!(kinds(&history), [Kind::AckForgotten]);
+}
+
+#[test]
+fn an_acknowledgement_that_an_older_owner_does_not_know_of_is_not_forgotten() {
+    let mut history = good();
+    let position = history.delivered[1].position;
+    let sub = history.delivered[1].sub.clone();
+    history.answered.push(AckAnswered { sub, positions: vec![position], parts: vec![], step: 50, boot: 2 });
+    let again = Delivered { step: 60, ..history.delivered[1].clone() };
+    history.delivered.push(again.clone());
+    assert_eq!(check(&history), []);
+    history.delivered.push(Delivered { step: 61, boot: 3, ..again });
+    assert_eq!(kinds(&history), [Kind::AckForgotten], "the next owner has to know");
 }
 
 #[test]

@@ -273,7 +273,8 @@ impl Consumer {
             return;
         }
         let Asked { positions, parts } = asked;
-        io.history.answered.push(AckAnswered { sub: self.plan.sub.clone(), positions, parts, step: io.left.step });
+        let (sub, step, boot) = (self.plan.sub.clone(), io.left.step, io.left.boot);
+        io.history.answered.push(AckAnswered { sub, positions, parts, step, boot });
     }
 
     fn grant(&mut self, io: &mut Io<'_>) {

@@ -70,6 +70,13 @@ impl Client {
         }
     }
 
+    pub fn topic(&self) -> &str {
+        match self {
+            Self::Producer(producer) => producer.topic(),
+            Self::Consumer(consumer) => &consumer.plan.sub.topic,
+        }
+    }
+
     pub fn on_open(&mut self, io: &mut Io<'_>) {
         io.command(CommandConnect {
             client_version: "sim".to_owned(),

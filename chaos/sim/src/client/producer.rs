@@ -78,6 +78,10 @@ impl Producer {
         format!("producer {} {state:?} {next}/{of}, {} unanswered", self.index, self.pending.len())
     }
 
+    pub(super) fn topic(&self) -> &str {
+        &self.plan.topic
+    }
+
     pub(super) fn on_open(&mut self, io: &mut Io<'_>) {
         self.last_heard = io.now;
         self.state = State::Dialing;

@@ -5,17 +5,22 @@ use crate::bugs::Bug;
 use crate::client::{Client, Io, Left, Stream};
 use crate::history::Ended;
 use crate::queue::{MS, Time};
+use crate::region::url_of;
 use broker::io::{ConnId, ConnInfo, Outgoing};
 use bytes::{Bytes, BytesMut};
 use node::Input;
 use std::collections::VecDeque;
-use wire::frame::{FrameLimits, FrameSplitter, RawFrame, decode_command};
+use wire::frame::{FrameLimits, FrameSplitter, RawFrame, decode_command, encode_command};
+use wire::pulsar::base_command::Command;
+use wire::pulsar::{CommandConnected, CommandLookupTopic};
 
 /// One connection, both ends.
 pub(super) struct Conn {
     client: usize,
-    pub(super) region: usize,
+    host: usize,
     boot: u64,
+    /// It is the node that serves the client's topic, as that node said.
+    found: bool,
     /// The server still knows it.
     server_open: bool,
     /// The client still knows it.
@@ -83,11 +88,11 @@ impl World {
 
     /// A client connects, or finds nobody.
     pub(super) fn dial(&mut self, client: usize) {
-        let region = self.clients[client].region();
         if self.conn_of.contains_key(&client) {
             return;
         }
-        let Some(process) = self.regions[region].process.as_mut() else {
+        let host = self.host_for(client);
+        let Some(process) = self.hosts[host].process.as_mut() else {
             // Refused: try again in a while.
             let wait = 100 * MS + self.rng.clients.below(400 * MS);
             self.queue.plan(self.now + wait, Event::Dial { client });
@@ -96,11 +101,12 @@ impl World {
         self.last_conn += 1;
         let id = ConnId(self.last_conn);
         process.conns.insert(id);
-        let boot = self.regions[region].boot;
+        let boot = self.hosts[host].boot;
         let conn = Conn {
             client,
-            region,
+            host,
             boot,
+            found: self.options.nodes == 1,
             server_open: true,
             client_open: true,
             splitter: FrameSplitter::new(FrameLimits::HANDSHAKE),
@@ -114,7 +120,7 @@ impl World {
         self.conns.insert(id, conn);
         self.conn_of.insert(client, id);
         let info = ConnInfo { peer: format!("client:{client}"), tls_common_name: None, tls: false };
-        self.feed(region, boot, Input::ConnOpened { conn: id, info });
+        self.feed(host, boot, Input::ConnOpened { conn: id, info });
         self.tell_client(client, Left::default(), |client, io| client.on_open(io));
     }
 
@@ -123,10 +129,10 @@ impl World {
         let delay = self.rng.net.below(50 * MS);
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if std::mem::take(&mut conn.server_open) {
-            let (region, boot) = (conn.region, conn.boot);
+            let (host, boot) = (conn.host, conn.boot);
             self.history.ended.push(Ended { client: conn.client as u64, closed: None, step: self.step });
             let input = Box::new(Input::ConnClosed { conn: id });
-            self.queue.plan(self.now + delay, Event::Input { region, boot, input });
+            self.queue.plan(self.now + delay, Event::Input { host, boot, input });
         }
         self.on_client_closed(id);
     }
@@ -166,14 +172,14 @@ impl World {
         loop {
             let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.server_open && !conn.paused) else { return };
             let Some(frame) = conn.held.pop_front() else { return };
-            let (region, boot) = (conn.region, conn.boot);
+            let (host, boot) = (conn.host, conn.boot);
             let command = decode_command(&frame.command).ok().and_then(|command| command.command);
             let (early, reaches) = command.map_or((None, true), |command| self.mistakes.early_answer(&command));
             if let Some(bytes) = early {
                 self.send_to_client(id, Outgoing::One(bytes));
             }
             if reaches {
-                self.feed(region, boot, Input::Frame { conn: id, frame });
+                self.feed(host, boot, Input::Frame { conn: id, frame });
             }
         }
     }
@@ -199,8 +205,8 @@ impl World {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.to_client_at = conn.to_client_at.max(self.now + delay);
         let at = conn.to_client_at;
-        let left = Left { step: self.step, at: self.now, boot: conn.boot };
-        let (region, boot) = (conn.region, conn.boot);
+        let left = Left { step: self.step, at: self.now, boot: (conn.host as u64) << 32 | conn.boot };
+        let (host, boot) = (conn.host, conn.boot);
         let len = bytes.len() as u64;
         let is_message = matches!(bytes, Outgoing::Two(..));
         let bytes = match bytes {
@@ -212,7 +218,7 @@ impl World {
         }
         self.queue.plan(at, Event::ToClient { conn: id, bytes, left });
         let input = Box::new(Input::Written { conn: id, bytes: len });
-        self.queue.plan(at, Event::Input { region, boot, input });
+        self.queue.plan(at, Event::Input { host, boot, input });
     }
 
     /// The server closes: what was sent before still arrives.
@@ -220,10 +226,10 @@ impl World {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if std::mem::take(&mut conn.server_open) {
             self.history.ended.push(Ended { client: conn.client as u64, closed: None, step: self.step });
-            let (region, boot, at) = (conn.region, conn.boot, conn.to_client_at.max(self.now));
+            let (host, boot, at) = (conn.host, conn.boot, conn.to_client_at.max(self.now));
             self.queue.plan(at, Event::ClientClosed { conn: id });
             let input = Box::new(Input::ConnClosed { conn: id });
-            self.queue.plan(at, Event::Input { region, boot, input });
+            self.queue.plan(at, Event::Input { host, boot, input });
         }
     }
 
@@ -234,6 +240,7 @@ impl World {
             let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.client_open) else { return };
             let client = conn.client;
             match conn.stream.next_command() {
+                Ok(Some((command, _))) if !conn.found => self.look_up(id, client, command),
                 Ok(Some((command, body))) => {
                     self.tell_client(client, left, |client, io| client.on_command(command, body.as_ref(), io));
                 }
@@ -244,5 +251,44 @@ impl World {
                 }
             }
         }
+    }
+    // ---- which node serves a topic
+
+    /// Where a client connects: to where it was sent, or to any node of its region.
+    fn host_for(&mut self, client: usize) -> usize {
+        let hosts = self.hosts_of(self.clients[client].region());
+        let any = if hosts.len() < 2 { None } else { self.rng.clients.pick(&hosts).copied() };
+        self.targets.remove(&client).or(any).unwrap_or(hosts[0])
+    }
+
+    /// What a client library does before it uses a topic: it asks for its node and goes there.
+    fn look_up(&mut self, id: ConnId, client: usize, command: Command) {
+        match command {
+            Command::Connected(_) => {
+                let topic = self.clients[client].topic().to_owned();
+                let lookup = CommandLookupTopic { topic, request_id: 0, ..CommandLookupTopic::default() };
+                self.send_to_node(id, encode_command(&lookup.into()));
+            }
+            Command::Ping(_) => self.send_to_node(id, encode_command(&wire::commands::pong())),
+            Command::LookupTopicResponse(answer) => {
+                let found = answer.broker_service_url.as_deref().and_then(|url| self.host_at(url));
+                let Some(conn) = self.conns.get_mut(&id) else { return };
+                if found == Some(conn.host) {
+                    conn.found = true;
+                    let connected = Command::Connected(CommandConnected::default());
+                    self.tell_client(client, Left::default(), |client, io| client.on_command(connected, None, io));
+                    return;
+                }
+                if let Some(host) = found {
+                    self.targets.insert(client, host);
+                }
+                self.kill_conn(id);
+            }
+            _ => self.kill_conn(id),
+        }
+    }
+
+    fn host_at(&self, url: &str) -> Option<usize> {
+        self.hosts.iter().position(|host| url_of(&self.regions[host.region].name, host.node) == url)
     }
 }

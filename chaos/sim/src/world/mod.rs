@@ -1,4 +1,4 @@
-//! Two regions, the way between them, clients, and everything that goes wrong, from one seed.
+//! Two regions of some nodes, the ways between them, clients, and everything that goes wrong, from one seed.
 //!
 //! **What**  [`World::run`] takes one event after the other from the queue. All randomness comes from forks of the seed.
 //!
@@ -12,27 +12,32 @@
 
 mod clients;
 mod nemesis;
+mod peers;
 mod plan;
 mod progress;
 mod server;
+mod store;
 
 use crate::bugs::Bug;
 use crate::client::Client;
 use crate::history::History;
+use crate::host::Host;
 use crate::net::Net;
 use crate::options::Options;
 use crate::queue::{MS, Queue, SECOND, Time};
 use crate::region::Region;
 use crate::shell_bugs::Mistakes;
 use crate::trace::{Keep, Trace};
-use base::{RequestId, Rng};
+use base::{NodeId, RequestId, Rng};
 use bookie::disk::DiskOp;
 use broker::io::ConnId;
 use bytes::Bytes;
 use clients::Conn;
 use meta_api::MetaRequest;
 use node::Input;
+use peers::{PeerFrame, Peers};
 use std::collections::BTreeMap;
+use store::Leading;
 use wire::region::RegionFrame;
 
 pub use nemesis::Fault;
@@ -48,29 +53,54 @@ const EVENTS_MAX: u64 = 3_000_000;
 enum Event {
     /// A completion or a change for the node.
     Input {
-        region: usize,
+        host: usize,
         boot: u64,
         input: Box<Input>,
     },
     Timer {
-        region: usize,
+        host: usize,
         boot: u64,
     },
     DiskWritten {
-        region: usize,
+        host: usize,
         boot: u64,
     },
     DiskRead {
-        region: usize,
+        host: usize,
         boot: u64,
         op: DiskOp,
     },
+    /// A process starts, if it reaches the metadata.
+    Start {
+        host: usize,
+    },
     Meta {
-        region: usize,
+        host: usize,
         boot: u64,
         id: RequestId,
         request: MetaRequest,
+        /// When it was asked.
+        since: Time,
     },
+    /// A write whose outcome nobody learned happens after all.
+    LateWrite {
+        region: usize,
+        request: MetaRequest,
+    },
+    Watch {
+        host: usize,
+        boot: u64,
+        up_to: usize,
+    },
+    StoreTick,
+    PeerFrame {
+        from: usize,
+        to: usize,
+        conn: u64,
+        number: u64,
+        frame: Box<PeerFrame>,
+    },
+    PeerTick,
     /// Bytes of a client reach its server.
     ToNode {
         conn: ConnId,
@@ -141,11 +171,18 @@ pub struct World {
     step: u64,
     queue: Queue<Event>,
     regions: Vec<Region>,
+    hosts: Vec<Host>,
+    leading: Vec<Leading>,
+    /// Host → when it hears the last of who leads.
+    leader_news_at: Vec<Time>,
+    peers: Peers,
     net: Net,
     clients: Vec<Client>,
     /// Client → its connection.
     conn_of: BTreeMap<usize, ConnId>,
     conns: BTreeMap<ConnId, Conn>,
+    /// Client → the node that it was sent to.
+    targets: BTreeMap<usize, usize>,
     /// Client → its one alarm: a newer one replaces it.
     wakes: BTreeMap<usize, Time>,
     last_conn: u64,
@@ -170,6 +207,7 @@ struct Rngs {
     net: Rng,
     clients: Rng,
     nemesis: Rng,
+    peers: Rng,
 }
 
 impl World {
@@ -182,8 +220,11 @@ impl World {
             net: seed.fork("net"),
             clients: seed.fork("clients"),
             nemesis: seed.fork("nemesis"),
+            peers: seed.fork("peers"),
         };
-        let regions = (0..2).map(|index| Region::new(index, &options, bug)).collect();
+        let regions: Vec<Region> = (0..2).map(|index| Region::new(index, &options, bug)).collect();
+        let nodes = || (1..=options.nodes).map(NodeId);
+        let hosts: Vec<Host> = (0..2).flat_map(|region| nodes().map(move |node| Host::new(region, node))).collect();
         let history = History {
             regions: 2,
             quota: options.quota,
@@ -195,11 +236,16 @@ impl World {
             now: 0,
             step: 0,
             queue: Queue::default(),
+            leading: vec![Leading::default(); regions.len()],
+            leader_news_at: vec![0; hosts.len()],
+            peers: Peers::default(),
             regions,
+            hosts,
             net: Net::default(),
             clients: Vec::new(),
             conn_of: BTreeMap::new(),
             conns: BTreeMap::new(),
+            targets: BTreeMap::new(),
             wakes: BTreeMap::new(),
             last_conn: 0,
             http_ids: 0,
@@ -221,8 +267,12 @@ impl World {
 
     /// Runs to the end.
     pub fn run(mut self) -> Outcome {
-        for region in 0..self.regions.len() {
-            self.start_region(region);
+        for host in 0..self.hosts.len() {
+            self.start_host(host);
+        }
+        if self.options.nodes > 1 {
+            self.queue.plan(0, Event::StoreTick);
+            self.queue.plan(0, Event::PeerTick);
         }
         self.queue.plan(MS, Event::Connect);
         self.queue.plan(100 * MS, Event::Look);
@@ -243,11 +293,17 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Input { region, boot, input } => self.feed(region, boot, *input),
-            Event::Timer { region, boot } => self.on_timer(region, boot),
-            Event::DiskWritten { region, boot } => self.on_disk_written(region, boot),
-            Event::DiskRead { region, boot, op } => self.on_disk_read(region, boot, &op),
-            Event::Meta { region, boot, id, request } => self.on_meta(region, boot, id, &request),
+            Event::Input { host, boot, input } => self.feed(host, boot, *input),
+            Event::Timer { host, boot } => self.on_timer(host, boot),
+            Event::DiskWritten { host, boot } => self.on_disk_written(host, boot),
+            Event::DiskRead { host, boot, op } => self.on_disk_read(host, boot, &op),
+            Event::Start { host } => self.start_host(host),
+            Event::Meta { host, boot, id, request, since } => self.on_meta(host, boot, id, request, since),
+            Event::LateWrite { region, request } => drop(self.apply(region, &request)),
+            Event::Watch { host, boot, up_to } => self.on_watch(host, boot, up_to),
+            Event::StoreTick => self.on_store_tick(),
+            Event::PeerFrame { from, to, conn, number, frame } => self.on_peer_frame(from, to, conn, number, *frame),
+            Event::PeerTick => self.on_peer_tick(),
             Event::ToNode { conn, bytes } => self.on_bytes_to_node(conn, &bytes),
             Event::ToClient { conn, bytes, left } => self.on_bytes_to_client(conn, &bytes, left),
             Event::ClientClosed { conn } => self.on_client_closed(conn),

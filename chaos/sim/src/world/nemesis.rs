@@ -4,6 +4,7 @@ use super::{Event, Phase, World};
 use crate::queue::{MS, SECOND, Time};
 use crate::region::NAMESPACE;
 use admin::{HttpId, HttpRequest, Method};
+use base::Rng;
 use node::Input;
 
 /// Silence after which a side of the connection between regions gives it up.
@@ -13,18 +14,18 @@ const IDLE: Time = 10 * SECOND;
 #[derive(Clone, Debug)]
 pub enum Fault {
     Crash {
-        region: usize,
+        host: usize,
         down_for: Time,
     },
     Restart {
-        region: usize,
+        host: usize,
     },
     Freeze {
-        region: usize,
+        host: usize,
         for_time: Time,
     },
     Thaw {
-        region: usize,
+        host: usize,
     },
     Cut {
         for_time: Time,
@@ -40,11 +41,11 @@ pub enum Fault {
         conn: u64,
     },
     SlowDisk {
-        region: usize,
+        host: usize,
         for_time: Time,
     },
     ClockJump {
-        region: usize,
+        host: usize,
         by_ms: i64,
     },
     Kill {
@@ -54,22 +55,37 @@ pub enum Fault {
         region: usize,
         topic: u64,
     },
+    /// Frames of these nodes do not reach those.
+    CutPeers {
+        pairs: Vec<(usize, usize)>,
+        for_time: Time,
+    },
+    MendPeers {
+        pairs: Vec<(usize, usize)>,
+    },
+    /// Another node leads the metadata.
+    Election {
+        region: usize,
+    },
 }
 
 impl World {
     pub(super) fn plan_faults(&mut self, until: Time) {
         let options = self.options.clone();
-        let (from, rng) = (self.now, &mut self.rng.nemesis);
+        let (from, hosts) = (self.now, self.hosts.len() as u64);
+        let cuts: Vec<_> = (0..options.cluster.partitions).map(|_| self.draw_cut()).collect();
+        let rng = &mut self.rng.nemesis;
+        let any = |rng: &mut Rng| match hosts {
+            // As before regions had several nodes, so that pinned seeds mean what they meant.
+            2 => usize::from(rng.percent(50)),
+            _ => usize::try_from(rng.below(hosts)).unwrap_or(0),
+        };
         let mut faults = Vec::new();
         for _ in 0..options.crashes {
-            faults
-                .push(Fault::Crash { region: usize::from(rng.percent(50)), down_for: rng.range(10 * MS, 3 * SECOND) });
+            faults.push(Fault::Crash { host: any(rng), down_for: rng.range(10 * MS, 3 * SECOND) });
         }
         for _ in 0..options.freezes {
-            faults.push(Fault::Freeze {
-                region: usize::from(rng.percent(50)),
-                for_time: rng.range(100 * MS, 15 * SECOND),
-            });
+            faults.push(Fault::Freeze { host: any(rng), for_time: rng.range(100 * MS, 15 * SECOND) });
         }
         for _ in 0..options.cuts {
             faults.push(Fault::Cut { for_time: rng.range(100 * MS, 15 * SECOND) });
@@ -85,21 +101,24 @@ impl World {
                 .push(Fault::Stall { side: usize::from(rng.percent(50)), for_time: rng.range(100 * MS, 15 * SECOND) });
         }
         for _ in 0..options.slow_disks {
-            faults.push(Fault::SlowDisk {
-                region: usize::from(rng.percent(50)),
-                for_time: rng.range(SECOND, 6 * SECOND),
-            });
+            faults.push(Fault::SlowDisk { host: any(rng), for_time: rng.range(SECOND, 6 * SECOND) });
         }
         for _ in 0..options.clock_jumps {
             let size = *rng.pick(&[30, 5_000, 600_000, 90_000_000]).unwrap_or(&30);
             let by_ms = if rng.percent(50) { size } else { -size };
-            faults.push(Fault::ClockJump { region: usize::from(rng.percent(50)), by_ms });
+            faults.push(Fault::ClockJump { host: any(rng), by_ms });
         }
         for _ in 0..options.unloads {
             faults.push(Fault::Unload {
                 region: usize::from(rng.percent(50)),
                 topic: rng.below(options.topics + u64::from(options.late_topic)),
             });
+        }
+        for pairs in cuts {
+            faults.push(Fault::CutPeers { pairs, for_time: rng.range(100 * MS, 10 * SECOND) });
+        }
+        for _ in 0..options.cluster.elections {
+            faults.push(Fault::Election { region: usize::from(rng.percent(50)) });
         }
         for fault in faults {
             let at = from + rng.below(until - from);
@@ -110,13 +129,19 @@ impl World {
     pub(super) fn on_fault(&mut self, fault: Fault) {
         self.trace.note(self.now, format_args!("fault {fault:?}"));
         match fault {
-            Fault::Crash { region, down_for } if self.regions[region].process.is_some() => {
-                self.crash(region);
-                self.queue.plan(self.now + down_for, Event::Fault(Fault::Restart { region }));
+            Fault::Crash { host, down_for } if self.hosts[host].process.is_some() => {
+                self.crash(host);
+                self.queue.plan(self.now + down_for, Event::Fault(Fault::Restart { host }));
             }
-            Fault::Restart { region } => self.start_region(region),
-            Fault::Freeze { region, for_time } => self.freeze(region, for_time),
-            Fault::Thaw { region } => self.thaw(region),
+            Fault::Restart { host } => self.start_host(host),
+            Fault::Freeze { host, for_time } => self.freeze(host, for_time),
+            Fault::Thaw { host } => self.thaw(host),
+            Fault::CutPeers { pairs, for_time } => {
+                self.peers.cut(&pairs);
+                self.queue.plan(self.now + for_time, Event::Fault(Fault::MendPeers { pairs }));
+            }
+            Fault::MendPeers { pairs } => self.peers.mend(&pairs),
+            Fault::Election { region } => self.elect_other(region),
             Fault::Cut { for_time } => {
                 self.net.cut = true;
                 self.break_net();
@@ -131,8 +156,8 @@ impl World {
                 }
             }
             Fault::StallNoticed { conn } if conn == self.net.conn => self.break_net(),
-            Fault::SlowDisk { region, for_time } => self.regions[region].slow_until = self.now + for_time,
-            Fault::ClockJump { region, by_ms } => self.regions[region].wall_jump(by_ms),
+            Fault::SlowDisk { host, for_time } => self.hosts[host].slow_until = self.now + for_time,
+            Fault::ClockJump { host, by_ms } => self.hosts[host].wall_jump(by_ms),
             Fault::Kill { client } => {
                 if let Some(conn) = self.conn_of.get(&client).copied() {
                     self.kill_conn(conn);
@@ -143,17 +168,21 @@ impl World {
         }
     }
 
-    fn crash(&mut self, region: usize) {
-        let conns = self.regions[region].crash(&mut self.rng.disk, self.mistakes.bug);
+    fn crash(&mut self, host: usize) {
+        let conns = self.hosts[host].crash(&mut self.rng.disk);
+        let side = self.hosts[host].region;
+        self.regions[side].crash(self.mistakes.bug);
         for conn in conns {
             self.drop_conn(conn);
         }
-        self.net.up[region] = false;
-        self.break_net();
+        if self.net.ends[side] == host {
+            self.net.up[side] = false;
+            self.break_net();
+        }
     }
 
     /// Nothing gets through any more; the sides notice by themselves.
-    fn break_net(&mut self) {
+    pub(super) fn break_net(&mut self) {
         if std::mem::take(&mut self.net.alive) {
             let conn = self.net.conn;
             for side in 0..2 {
@@ -163,11 +192,12 @@ impl World {
         }
     }
 
-    fn freeze(&mut self, region: usize, for_time: Time) {
-        let Some(process) = self.regions[region].process.as_mut().filter(|process| !process.frozen) else { return };
+    fn freeze(&mut self, host: usize, for_time: Time) {
+        let (side, node) = (self.hosts[host].region, &mut self.hosts[host]);
+        let Some(process) = node.process.as_mut().filter(|process| !process.frozen) else { return };
         process.frozen = true;
-        self.queue.plan(self.now + for_time, Event::Fault(Fault::Thaw { region }));
-        if for_time > IDLE {
+        self.queue.plan(self.now + for_time, Event::Fault(Fault::Thaw { host }));
+        if for_time > IDLE && self.net.ends[side] == host {
             self.break_net();
         }
     }
@@ -182,21 +212,33 @@ impl World {
             tls_common_name: None,
             body: bytes::Bytes::new(),
         };
-        self.feed(region, self.regions[region].boot, Input::Http { id: HttpId(self.http_ids), request });
+        // Whoever does not serve the topic sends the operator on.
+        for host in self.hosts_of(region) {
+            let input = Input::Http { id: HttpId(self.http_ids), request: request.clone() };
+            self.feed(host, self.hosts[host].boot, input);
+        }
     }
 
     /// Tries to connect the regions.
     pub(super) fn on_connect(&mut self) {
-        let ready = self.regions.iter().all(|region| region.process.as_ref().is_some_and(|process| !process.frozen));
-        if ready && self.net.can_connect() && self.phase != Phase::Over {
+        let ends = [0, 1].map(|side| self.gateway_of(side));
+        if let ([Some(a), Some(b)], true, true) = (ends, self.net.can_connect(), self.phase != Phase::Over) {
             let delay = self.options.link_delay;
             let up_at = [0, 1].map(|_| self.now + 1 + self.rng.link.below(delay));
-            let conn = self.net.connect(up_at);
+            let conn = self.net.connect([a, b], up_at);
             for (side, at) in up_at.into_iter().enumerate() {
                 self.queue.plan(at, Event::SideUp { side, conn });
             }
         }
         let pause = self.rng.link.range(50 * MS, SECOND);
         self.queue.plan(self.now + pause, Event::Connect);
+    }
+    /// A node that is to hold the connection to the other region. Two may believe that they are.
+    fn gateway_of(&mut self, side: usize) -> Option<usize> {
+        let active = |index: &usize| {
+            self.hosts[*index].process.as_ref().is_some_and(|process| process.active && !process.frozen)
+        };
+        let able: Vec<usize> = self.hosts_of(side).into_iter().filter(active).collect();
+        if able.len() < 2 { able.first().copied() } else { self.rng.link.pick(&able).copied() }
     }
 }

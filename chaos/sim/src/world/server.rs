@@ -1,42 +1,53 @@
 //! Servers: what they are told, and what they want done.
 
+use super::peers::PeerFrame;
 use super::{Event, Phase, World};
 use crate::disk::SimDisk;
-use crate::queue::{SECOND, Time};
+use crate::queue::{MS, SECOND, Time};
 use crate::trace::digest;
-use base::RequestId;
 use bookie::disk::DiskOp;
-use broker::Broker;
 use broker::io::Outgoing;
-use meta_api::{MetaEvent, MetaRequest};
+use bytes::Bytes;
 use node::{Input, Output};
+use wire::bookie::{BookieRequest, BookieResponse};
+use wire::cluster::ClusterFrame;
 use wire::region::RegionFrame;
 
-/// Metadata states kept for the bug that loses them.
-const META_HISTORY: usize = 5;
 /// Longest time that a slow disk takes for one thing.
 const SLOW_DISK: Time = 2 * SECOND;
+/// Pause between two looks of a starting process for the metadata.
+const START_AGAIN: Time = 200 * MS;
 
 impl World {
-    pub(super) fn start_region(&mut self, index: usize) {
-        let region = &mut self.regions[index];
-        if region.process.is_some() {
+    /// Starts a process, or begins to: without the metadata it waits.
+    pub(super) fn start_host(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        if host.process.is_some() {
+            return;
+        }
+        host.booting = true;
+        if !self.reaches_metadata(index) {
+            self.queue.plan(self.now + START_AGAIN, Event::Start { host: index });
             return;
         }
         self.trace.note(self.now, format_args!("start {index}"));
-        match region.start(self.now, &self.options, self.mistakes.bug, &self.seed) {
+        let (host, now) = (&mut self.hosts[index], self.now);
+        host.booting = false;
+        let region = &mut self.regions[host.region];
+        match host.start(region, now, &self.options, self.mistakes.bug, &self.seed) {
             Ok(outputs) => {
                 self.execute(index, outputs);
                 self.arm(index);
+                self.announce_changes(self.hosts[index].region);
             }
-            Err(error) => self.broken = Some(format!("region {index} does not start: {error}")),
+            Err(error) => self.broken = Some(format!("node {index} does not start: {error}")),
         }
     }
 
     /// Tells a process something, unless it is another one by now.
     pub(super) fn feed(&mut self, index: usize, boot: u64, input: Input) {
-        let region = &mut self.regions[index];
-        let Some(process) = region.process.as_mut().filter(|_| region.boot == boot) else { return };
+        let host = &mut self.hosts[index];
+        let Some(process) = host.process.as_mut().filter(|_| host.boot == boot) else { return };
         if process.frozen {
             process.inbox.push_back(input);
             return;
@@ -47,8 +58,8 @@ impl World {
         }
         let mut outputs = Vec::new();
         let started = process.started;
-        let now = region.clocks(started, self.now);
-        if let Some(process) = region.process.as_mut() {
+        let now = host.clocks(started, self.now);
+        if let Some(process) = host.process.as_mut() {
             process.node.handle(now, input, &mut outputs);
         }
         self.execute(index, outputs);
@@ -56,8 +67,8 @@ impl World {
     }
 
     pub(super) fn thaw(&mut self, index: usize) {
-        let boot = self.regions[index].boot;
-        let Some(process) = self.regions[index].process.as_mut() else { return };
+        let boot = self.hosts[index].boot;
+        let Some(process) = self.hosts[index].process.as_mut() else { return };
         process.frozen = false;
         for input in std::mem::take(&mut process.inbox) {
             self.feed(index, boot, input);
@@ -67,20 +78,20 @@ impl World {
 
     /// Plans the node's next deadline.
     fn arm(&mut self, index: usize) {
-        let (now, boot) = (self.now, self.regions[index].boot);
-        let Some(process) = self.regions[index].process.as_mut().filter(|process| !process.frozen) else { return };
+        let (now, boot) = (self.now, self.hosts[index].boot);
+        let Some(process) = self.hosts[index].process.as_mut().filter(|process| !process.frozen) else { return };
         let Some(deadline) = process.node.next_deadline() else { return };
         // A deadline that is due already still takes a moment.
         let at: Time = (process.started.saturating_add(deadline.0)).max(now + 1000);
         if process.timer.is_none_or(|timer| at < timer) {
             process.timer = Some(at);
-            self.queue.plan(at, Event::Timer { region: index, boot });
+            self.queue.plan(at, Event::Timer { host: index, boot });
         }
     }
 
     pub(super) fn on_timer(&mut self, index: usize, boot: u64) {
-        let region = &mut self.regions[index];
-        let Some(process) = region.process.as_mut().filter(|_| region.boot == boot) else { return };
+        let host = &mut self.hosts[index];
+        let Some(process) = host.process.as_mut().filter(|_| host.boot == boot) else { return };
         if process.timer.is_some_and(|timer| timer <= self.now) {
             process.timer = None;
         }
@@ -88,8 +99,8 @@ impl World {
             return;
         }
         let started = process.started;
-        let now = region.clocks(started, self.now);
-        let Some(process) = region.process.as_mut() else { return };
+        let now = host.clocks(started, self.now);
+        let Some(process) = host.process.as_mut() else { return };
         if process.node.next_deadline().is_some_and(|at| at <= now.mono) {
             self.trace.note(self.now, format_args!("{index} timer"));
             let mut outputs = Vec::new();
@@ -107,7 +118,7 @@ impl World {
     }
 
     fn execute_one(&mut self, index: usize, output: Output) {
-        let boot = self.regions[index].boot;
+        let boot = self.hosts[index].boot;
         match output {
             Output::Send { conn, bytes } => self.send_to_client(conn, bytes),
             Output::Authenticated { conn } => self.set_authenticated(conn),
@@ -116,28 +127,39 @@ impl World {
             Output::ResumeReads { conn } => self.set_paused(conn, false),
             Output::Disk(op @ DiskOp::Read { .. }) => {
                 let at = self.disk_done_at(index);
-                self.queue.plan(at, Event::DiskRead { region: index, boot, op });
+                self.queue.plan(at, Event::DiskRead { host: index, boot, op });
             }
             Output::Disk(op) => {
-                if let Some(process) = self.regions[index].process.as_mut() {
+                if let Some(process) = self.hosts[index].process.as_mut() {
                     process.disk.submit(op);
                 }
                 self.begin_write(index);
             }
             Output::Meta { id, request } => {
                 let at = self.now + 1 + self.rng.meta.below(self.options.meta_delay);
-                self.queue.plan(at, Event::Meta { region: index, boot, id, request });
+                let since = self.now;
+                self.queue.plan(at, Event::Meta { host: index, boot, id, request, since });
             }
             Output::Region { group, frame, .. } => self.send_frame(index, group, frame),
             Output::Http { id, response } => {
                 self.trace.note(self.now, format_args!("http {} {}", id.0, response.status));
             }
-            // A node that is alone is always the one that speaks with other regions.
-            Output::ConnectRegions { .. } => (),
-            Output::PeerRequest { to, .. } | Output::PeerResponse { to, .. } | Output::ClusterFrame { to, .. } => {
-                self.broken = Some(format!("region {index} speaks to node {to} of a region of one node"));
+            Output::ConnectRegions { active } => self.set_active(index, active),
+            Output::PeerRequest { to, request } => {
+                let id = request.id();
+                if !self.send_to_peer(index, to, PeerFrame::Request(request)) {
+                    let input = Box::new(Input::PeerUnsent { to, id });
+                    self.queue.plan(self.now, Event::Input { host: index, boot, input });
+                }
             }
-            Output::Alarm { text } => self.alarms.push(format!("region {index}: {text}")),
+            // Whoever asked asks again; links notice a gap and go back.
+            Output::PeerResponse { to, response } => {
+                self.send_to_peer(index, to, PeerFrame::Response(response));
+            }
+            Output::ClusterFrame { to, frame } => {
+                self.send_to_peer(index, to, PeerFrame::Cluster(frame));
+            }
+            Output::Alarm { text } => self.alarms.push(format!("node {index}: {text}")),
         }
     }
 
@@ -145,25 +167,25 @@ impl World {
 
     /// When a disk is done with what begins now.
     fn disk_done_at(&mut self, index: usize) -> Time {
-        let slow = self.now < self.regions[index].slow_until;
+        let slow = self.now < self.hosts[index].slow_until;
         let longest = if slow { SLOW_DISK } else { self.options.disk_delay };
         self.now + 1 + self.rng.disk.below(longest)
     }
 
     fn begin_write(&mut self, index: usize) {
-        let boot = self.regions[index].boot;
-        let Some(process) = self.regions[index].process.as_mut() else { return };
+        let boot = self.hosts[index].boot;
+        let Some(process) = self.hosts[index].process.as_mut() else { return };
         let Some(early) = process.disk.begin_write() else { return };
         let at = self.disk_done_at(index);
-        self.queue.plan(at, Event::DiskWritten { region: index, boot });
+        self.queue.plan(at, Event::DiskWritten { host: index, boot });
         if let Some(event) = early {
-            self.queue.plan(self.now + 1, Event::Input { region: index, boot, input: Box::new(Input::Disk(event)) });
+            self.queue.plan(self.now + 1, Event::Input { host: index, boot, input: Box::new(Input::Disk(event)) });
         }
     }
 
     pub(super) fn on_disk_written(&mut self, index: usize, boot: u64) {
-        let region = &mut self.regions[index];
-        let Some(process) = region.process.as_mut().filter(|_| region.boot == boot) else { return };
+        let host = &mut self.hosts[index];
+        let Some(process) = host.process.as_mut().filter(|_| host.boot == boot) else { return };
         if let Some(event) = process.disk.finish_write() {
             self.feed(index, boot, Input::Disk(event));
         }
@@ -171,8 +193,8 @@ impl World {
     }
 
     pub(super) fn on_disk_read(&mut self, index: usize, boot: u64, op: &DiskOp) {
-        let region = &self.regions[index];
-        let Some(process) = region.process.as_ref().filter(|_| region.boot == boot) else { return };
+        let host = &self.hosts[index];
+        let Some(process) = host.process.as_ref().filter(|_| host.boot == boot) else { return };
         let failing = matches!(self.phase, Phase::Faults { .. }) && self.rng.disk.percent(self.options.read_errors);
         let event = if failing { SimDisk::fail_read(op) } else { process.disk.read(op) };
         if let Some(event) = event {
@@ -180,37 +202,26 @@ impl World {
         }
     }
 
-    // ---- metadata
-
-    pub(super) fn on_meta(&mut self, index: usize, boot: u64, id: RequestId, request: &MetaRequest) {
-        let region = &mut self.regions[index];
-        if region.boot != boot || region.process.is_none() {
-            return;
-        }
-        if self.mistakes.is(crate::bugs::Bug::MetadataNotDurable) && request.is_write() {
-            region.meta_before.push_back(region.meta.clone());
-            if region.meta_before.len() > META_HISTORY {
-                region.meta_before.pop_front();
-            }
-        }
-        let (response, events) = region.meta.apply(request);
-        let prefixes = Broker::watched_prefixes();
-        let seen = |event: &MetaEvent| prefixes.iter().any(|prefix| event.key.starts_with(prefix));
-        let events: Vec<MetaEvent> = events.into_iter().filter(seen).collect();
-        let delay = self.options.meta_delay;
-        if let Some(process) = region.process.as_mut().filter(|_| !events.is_empty()) {
-            process.watch_free_at = process.watch_free_at.max(self.now + 1 + self.rng.meta.below(delay));
-            let input = Box::new(Input::MetaEvents(events));
-            self.queue.plan(process.watch_free_at, Event::Input { region: index, boot, input });
-        }
-        let at = self.now + 1 + self.rng.meta.below(delay);
-        let input = Box::new(Input::Meta { id, response });
-        self.queue.plan(at, Event::Input { region: index, boot, input });
-    }
-
     // ---- the other region
 
-    fn send_frame(&mut self, side: usize, group: u64, frame: RegionFrame) {
+    /// Whether a node holds the connection to the other region; the side on which it would.
+    fn side_of(&self, index: usize) -> (usize, bool) {
+        let side = self.hosts[index].region;
+        (side, self.net.ends[side] == index)
+    }
+
+    fn set_active(&mut self, index: usize, active: bool) {
+        if let Some(process) = self.hosts[index].process.as_mut() {
+            process.active = active;
+        }
+        let (side, holds) = self.side_of(index);
+        if !active && holds && self.net.up[side] {
+            self.break_net();
+        }
+    }
+
+    fn send_frame(&mut self, index: usize, group: u64, frame: RegionFrame) {
+        let (side, true) = self.side_of(index) else { return };
         for frame in self.mistakes.outgoing(frame) {
             let scrambled = self.options.scrambled;
             let of_link = !matches!(frame, RegionFrame::Hello { .. } | RegionFrame::Policy { .. });
@@ -238,28 +249,30 @@ impl World {
         if !self.net.arrives(conn, to) {
             return;
         }
+        let end = self.net.ends[to];
         if let Some(ack) = self.mistakes.early_ack(&frame) {
-            self.send_frame(to, 0, ack);
+            self.send_frame(end, 0, ack);
         }
         let from = self.regions[1 - to].name.clone();
-        self.feed(to, self.regions[to].boot, Input::Region { from, frame });
+        self.feed(end, self.hosts[end].boot, Input::Region { from, frame });
     }
 
     pub(super) fn on_side_up(&mut self, side: usize, conn: u64) {
-        if conn != self.net.conn || !self.net.alive || self.regions[side].process.is_none() {
+        let end = self.net.ends[side];
+        if conn != self.net.conn || !self.net.alive || self.hosts[end].process.is_none() {
             return;
         }
         self.net.up[side] = true;
         let region = self.regions[1 - side].name.clone();
-        self.feed(side, self.regions[side].boot, Input::RegionUp { region });
+        self.feed(end, self.hosts[end].boot, Input::RegionUp { region });
     }
 
     pub(super) fn on_side_down(&mut self, side: usize, conn: u64) {
         if conn != self.net.conn || !std::mem::take(&mut self.net.up[side]) {
             return;
         }
-        let region = self.regions[1 - side].name.clone();
-        self.feed(side, self.regions[side].boot, Input::RegionDown { region, reason: "silence".to_owned() });
+        let (end, region) = (self.net.ends[side], self.regions[1 - side].name.clone());
+        self.feed(end, self.hosts[end].boot, Input::RegionDown { region, reason: "silence".to_owned() });
     }
 }
 
@@ -270,6 +283,10 @@ fn describe_input(input: &Input) -> String {
             format!("frame {} {:x} {body:x}", conn.0, digest(&frame.command))
         }
         Input::Region { frame, .. } => describe_frame(frame),
+        Input::PeerRequest { from, request } => format!("from node {}: {}", from.0, describe_request(request)),
+        Input::PeerResponse { from, response } => format!("from node {}: {}", from.0, describe_response(response)),
+        Input::ClusterFrame { from, frame } => format!("from node {}: {}", from.0, describe_cluster(frame)),
+        Input::PeerHeard { node } => format!("heard {}", node.0),
         Input::Disk(bookie::disk::DiskEvent::Read { id, outcome }) => {
             format!("read {} {:?}", id.0, outcome.as_ref().map(|bytes| bytes.len()))
         }
@@ -291,6 +308,9 @@ fn describe_output(output: &Output) -> String {
             format!("append {} {:x} {}", id.0, digest(&record.header[..]), record.len())
         }
         Output::Region { frame, .. } => describe_frame(frame),
+        Output::PeerRequest { to, request } => format!("to node {}: {}", to.0, describe_request(request)),
+        Output::PeerResponse { to, response } => format!("to node {}: {}", to.0, describe_response(response)),
+        Output::ClusterFrame { to, frame } => format!("to node {}: {}", to.0, describe_cluster(frame)),
         other => format!("{other:?}"),
     }
 }
@@ -301,6 +321,34 @@ fn describe_frame(frame: &RegionFrame) -> String {
             format!("entry link {link} {previous} -> {position}, {} bytes {:x}", data.len(), digest(&data.head))
         }
         RegionFrame::Policy { key, version, .. } => format!("policy {key} {version}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn digest_pieces(pieces: &[Bytes]) -> u64 {
+    pieces.iter().fold(0, |hash, piece| hash ^ digest(piece))
+}
+
+fn describe_request(request: &BookieRequest) -> String {
+    if let BookieRequest::Add { id, ledger, entry, lac, recovery, data } = request {
+        return format!("add {id:?} {ledger} {entry} lac {lac} recovery {recovery} {:x}", digest(&data.head));
+    }
+    format!("{request:?}")
+}
+
+fn describe_response(response: &BookieResponse) -> String {
+    if let BookieResponse::Read { id, ledger, .. } = response {
+        let mut pieces = Vec::new();
+        wire::bookie::encode_response(response, &mut pieces);
+        return format!("read {id:?} {ledger} {:x}", digest_pieces(&pieces));
+    }
+    format!("{response:?}")
+}
+
+fn describe_cluster(frame: &ClusterFrame) -> String {
+    match frame {
+        ClusterFrame::Outbound { to, frame, .. } => format!("out to {to}: {}", describe_frame(frame)),
+        ClusterFrame::Inbound { from, frame } => format!("in from {from}: {}", describe_frame(frame)),
         other => format!("{other:?}"),
     }
 }
