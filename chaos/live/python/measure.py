@@ -78,8 +78,8 @@ def latency():
     with server("latency") as region:
         rounds = bench("latency", region, "latency", "--rounds", "5", "--seconds", "6")["rounds"]
         for name in ("p50", "p99"):
-            note(f"R4_latency_ratio_{name}", middle(r[f"ratio_{name}"] for r in rounds))
-            note(f"R4_latency_ratio_paced_{name}", middle(r[f"ratio_paced_{name}"] for r in rounds))
+            note(f"R4_latency_ratio_{name}", middle(r[f"ratio_paced_{name}"] for r in rounds))
+            note(f"R4_latency_ratio_loop_{name}", middle(r[f"ratio_loop_{name}"] for r in rounds))
 
 
 def publish():

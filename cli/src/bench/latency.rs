@@ -60,13 +60,13 @@ pub(super) fn rounds(args: &LatencyArgs) -> Result<(), Failure> {
     let middle = |ratios: &[Ratios], which: fn(&Ratios) -> f64| median(&ratios.iter().map(which).collect::<Vec<_>>());
     let line = |name: &str, which: fn(&Ratios) -> f64| {
         term::say(&format!(
-            "median ratios to {name} (R4): p50 {:.2}  p99 {:.2}",
+            "median ratios to {name}: p50 {:.2}  p99 {:.2}",
             middle(&p50s, which),
             middle(&p99s, which)
         ));
     };
     line("raw syncs in a loop", |ratios: &Ratios| ratios.tight);
-    line("raw syncs at the same rate", |ratios: &Ratios| ratios.paced);
+    line("raw syncs at the same rate (R4)", |ratios: &Ratios| ratios.paced);
     line("raw syncs at the same rate, both from the intended moment", |ratios: &Ratios| ratios.paced_intended);
     let settings = json!({
         "rate": args.rate, "connections": args.connections, "message_bytes": args.message_size,
@@ -116,7 +116,7 @@ fn one_round(
         }
     });
     for (name, ratios) in [("p50", &p50), ("p99", &p99)] {
-        raw[format!("ratio_{name}")] = json!(ratios.tight);
+        raw[format!("ratio_loop_{name}")] = json!(ratios.tight);
         raw[format!("ratio_paced_{name}")] = json!(ratios.paced);
         raw[format!("ratio_paced_intended_{name}")] = json!(ratios.paced_intended);
     }
