@@ -4,6 +4,7 @@
 //! - I1  a ratio's denominator is measured in the same run, right before and after its numerator.
 
 mod geo;
+mod latency;
 mod probe;
 mod process;
 mod publish;
@@ -16,7 +17,7 @@ use crate::service::ServiceArgs;
 use crate::{clock, term};
 use probe::{DiskProbe, ProbeFile};
 use process::Usage;
-use report::{machine, mb_per_s, median, to_f64, write};
+use report::{machine, mb_per_s, median, write};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,7 +37,7 @@ pub(crate) struct BenchArgs {
 enum Scenario {
     /// Durable publishing as fast as it goes, beside the sink and the disk (R1, R3, R5)
     Publish(PublishArgs),
-    /// Publish latency at a fixed rate, beside the latency of a raw sync (R4)
+    /// Publish latency at a fixed rate, beside raw syncs in a loop and at the same rate (R4)
     Latency(LatencyArgs),
     /// Topics created one by one, and many in flight
     Topics(TopicsArgs),
@@ -162,7 +163,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     let runtime = runtime.map_err(|error| Failure::io("cannot start threads", error))?;
     match args.scenario {
         Scenario::Publish(args) => publish_rounds(&args, &runtime),
-        Scenario::Latency(args) => latency_rounds(&args, &runtime),
+        Scenario::Latency(args) => latency::rounds(&args),
         Scenario::Topics(args) => runtime.block_on(topic_legs(&args)),
         Scenario::Geo(args) => runtime.block_on(geo_leg(&args)),
         Scenario::Probe(args) => probe_only(&args),
@@ -241,58 +242,6 @@ fn publish_rounds(args: &PublishArgs, runtime: &tokio::runtime::Runtime) -> Resu
         "window": args.window, "seconds": args.seconds, "rate": args.rate,
     });
     write(&common.out, &json!({ "scenario": "publish", "settings": settings, "rounds": rounds }))
-}
-
-fn latency_rounds(args: &LatencyArgs, runtime: &tokio::runtime::Runtime) -> Result<(), Failure> {
-    /// What one small message costs a raw file.
-    const SYNC_BYTES: usize = 4096;
-    let common = &args.common;
-    let mut file = probe_file(&common.disk)?;
-    let plan = publish::Plan {
-        url: common.service.url()?,
-        token: common.token()?,
-        topic: common.fresh_topic(),
-        connections: args.connections,
-        message_bytes: args.message_size,
-        batch: args.batch,
-        window: 10_000,
-        lasting: Duration::from_secs(args.seconds),
-        rate: args.rate,
-    };
-    let (mut rounds, mut p50s, mut p99s) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 1..=args.rounds {
-        let mut before = disk(&mut file, SYNC_BYTES)?;
-        let usage = Usage::of(common.server_pid);
-        let outcome = runtime.block_on(publish::run(&plan))?;
-        let used = usage.and_then(|usage| usage.until_now(common.server_pid));
-        let after = disk(&mut file, SYNC_BYTES)?;
-        let steady = is_steady(&before, &after);
-        let (before_json, after_json) = (before.json(), after.json());
-        before.syncs.add(&after.syncs);
-        let ratio = |quantile| to_f64(outcome.latencies.sent.at(quantile)) / to_f64(before.syncs.at(quantile).max(1));
-        p50s.push(ratio(0.5));
-        p99s.push(ratio(0.99));
-        term::say(&format!(
-            "round {round}: {}  raw sync {}  ratios p50 {:.2} p99 {:.2}{}",
-            outcome.latencies.sent.line(),
-            before.syncs.line(),
-            ratio(0.5),
-            ratio(0.99),
-            if steady { "" } else { "  (disk drifted: discard)" },
-        ));
-        rounds.push(json!({
-            "disk_before": before_json, "disk_after": after_json, "disk_steady": steady,
-            "ratio_p50": ratio(0.5), "ratio_p99": ratio(0.99), "messages": outcome.messages,
-            "latency_from_send": outcome.latencies.sent.json(), "latency_from_intended": outcome.latencies.intended.json(),
-            "server": used.map(|used| used.json(outcome.payload_bytes, outcome.messages)), "machine": machine(),
-        }));
-    }
-    term::say(&format!("median ratios to a raw sync (R4): p50 {:.2}  p99 {:.2}", median(&p50s), median(&p99s)));
-    let settings = json!({
-        "rate": args.rate, "connections": args.connections, "message_bytes": args.message_size,
-        "batch": args.batch, "seconds": args.seconds,
-    });
-    write(&common.out, &json!({ "scenario": "latency", "settings": settings, "rounds": rounds }))
 }
 
 async fn topic_legs(args: &TopicsArgs) -> Result<(), Failure> {

@@ -1,7 +1,8 @@
 //! What the disk and the loopback can do at the moment: the denominators of the ratios.
 //!
-//! **What**  [`disk_probe`] writes and syncs in a loop; [`sink`] is four loopback connections into one writer that writes and
-//! syncs what is there. Both use a file that was written before, because growing files cost several times as much.
+//! **What**  [`disk_probe`] writes and syncs in a loop, [`paced_probe`] at a fixed rate; [`sink`] is four loopback connections
+//! into one writer that writes and syncs what is there. All use a file that was written before, because growing files cost
+//! several times as much.
 
 use super::report::{Latencies, mb_per_s};
 use crate::clock;
@@ -94,6 +95,53 @@ pub(super) fn disk_probe(file: &mut ProbeFile, size: usize, lasting: Duration) -
     Ok(DiskProbe { size, mb_per_s: mb_per_s(bytes, start.elapsed()), syncs })
 }
 
+/// What the same disk does at a server's pace, one write and sync after the other.
+#[derive(Debug)]
+pub(super) struct PacedProbe {
+    /// From when a write was due.
+    pub(super) intended: Latencies,
+    /// From when a write could begin: when it was due or, if the one before was done by then, when the timer woke the thread.
+    /// A publisher's latency from its send leaves its timer out in the same way.
+    pub(super) able: Latencies,
+}
+
+impl PacedProbe {
+    pub(super) fn new() -> Self {
+        Self { intended: Latencies::new(), able: Latencies::new() }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        json!({ "latency_from_intended": self.intended.json(), "latency_from_able": self.able.json() })
+    }
+
+    pub(super) fn add(&mut self, others: &Self) {
+        self.intended.add(&others.intended);
+        self.able.add(&others.able);
+    }
+}
+
+/// Writes and syncs a block of `size` bytes `rate` times per second. Between two of them the thread sleeps, so the processor
+/// and the disk come out of their rest for every one, as they do for a server at this rate.
+pub(super) fn paced_probe(file: &mut ProbeFile, size: usize, rate: f64, lasting: Duration) -> io::Result<PacedProbe> {
+    let block = vec![0xa5; size];
+    let mut paced = PacedProbe::new();
+    let pace = Duration::from_secs_f64(1.0 / rate.max(1.0));
+    let start = clock::now();
+    let mut due = start;
+    while due < start + lasting {
+        let wait = due.saturating_duration_since(clock::now());
+        std::thread::sleep(wait);
+        let able = if wait.is_zero() { due } else { clock::now() };
+        file.write(&block)?;
+        file.file.sync_data()?;
+        let done = clock::now();
+        paced.able.record(done.duration_since(able));
+        paced.intended.record(done.duration_since(due));
+        due += pace;
+    }
+    Ok(paced)
+}
+
 /// Megabytes per second that four loopback connections, one writer and one disk allow.
 pub(super) fn sink(file: &mut ProbeFile, block: usize, lasting: Duration) -> io::Result<f64> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -174,6 +222,8 @@ mod tests {
         let mut file = ProbeFile::create(dir.path()).unwrap();
         let probe = disk_probe(&mut file, 4096, Duration::from_millis(50)).unwrap();
         assert!(probe.mb_per_s > 0.0 && probe.syncs.count() > 0);
+        let paced = paced_probe(&mut file, 4096, 500.0, Duration::from_millis(50)).unwrap();
+        assert_eq!((paced.able.count(), paced.intended.count()), (25, 25));
         assert!(sink(&mut file, 128 << 10, Duration::from_millis(100)).unwrap() > 0.0);
         drop(file);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);

@@ -7,6 +7,7 @@ pub(crate) mod urls;
 use crate::clock::Clock;
 use crate::cluster::entry::{Entry, Me};
 use crate::config::{ConfigError, ServerConfig};
+use crate::conn::ConnContext;
 use crate::entrance::{Entrance, EntranceLimits};
 use crate::geo::{self, GeoHandle};
 use crate::lock::DataLock;
@@ -31,7 +32,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tenancy::BrokerDefaults;
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use urls::Urls;
 use wire::commands::BrokerUrls;
 
@@ -41,6 +42,9 @@ const SOLE: NodeId = NodeId(1);
 const ORPHAN_GRACE: Duration = Duration::from_secs(3600);
 /// Connections before the handshake; more than a restart makes of all its clients at once.
 const PULSAR_GUESTS: EntranceLimits = EntranceLimits { guests_max: 4096, per_address_max: 1024 };
+
+/// Turns that connections get on the node's thread when the node has ended.
+const LAST_TURNS: u32 = 64;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -160,7 +164,7 @@ impl Server {
             peers: entry.as_ref().map(|entry| Arc::clone(&entry.endpoint)),
         };
         let shard = Shard::new(machines, executors, first);
-        let thread = spawn_node(shard, inputs)?;
+        let (thread, connections) = spawn_node(shard, inputs, node.clone(), config.message_bytes_max)?;
         let server_pool = pool.handle();
         task::spawn(server_pool, "quic-events", geo::pump(geo.clone(), geo_events, node.clone()));
         let contacts = entry.as_ref().map(|entry| (entry.contacts.clone(), me));
@@ -175,8 +179,7 @@ impl Server {
             pool.block_on(cluster::voters::until_founded(&meta, config.node.founders.len()));
         }
         task::spawn(server_pool, "http", http::serve(listeners.http, node.clone(), pool.handle().clone()));
-        let accept = accept(listeners.pulsar, node.clone(), pool.handle().clone(), config.message_bytes_max);
-        task::spawn(server_pool, "pulsar", accept);
+        task::spawn(server_pool, "pulsar", accept(listeners.pulsar, server_pool.clone(), connections));
         let (pulsar, http, quic) = (urls.pulsar, urls.http, urls.quic);
         let (region, data) = (config.region, config.data);
         Ok(Self { region, pulsar, http, quic, data, node, thread, meta: storage.meta, pool, _lock: lock })
@@ -343,18 +346,31 @@ fn defaults(config: &ServerConfig) -> BrokerDefaults {
     BrokerDefaults { max_message_bytes: config.message_bytes_max, ..BrokerDefaults::standalone() }
 }
 
+/// Starts the node's thread; connections can be read on it, too.
 fn spawn_node(
     shard: Shard,
     inputs: tokio::sync::mpsc::Receiver<ShardInput>,
-) -> Result<JoinHandle<LogDevice>, BootError> {
-    let runtime = Builder::new_current_thread().enable_time().build().map_err(io_error("start the node thread"))?;
-    std::thread::Builder::new()
+    node: NodeHandle,
+    message_bytes_max: u32,
+) -> Result<(JoinHandle<LogDevice>, ConnContext), BootError> {
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(io_error("start the node thread"))?;
+    let context = ConnContext { node, thread: runtime.handle().clone(), load: shard.load(), message_bytes_max };
+    let run = async move {
+        let device = shard.run(inputs).await;
+        // Connections that are read here go back to the pool with what their peers have not taken yet.
+        for _ in 0..LAST_TURNS {
+            tokio::task::yield_now().await;
+        }
+        device
+    };
+    let thread = std::thread::Builder::new()
         .name("meridian-node".to_owned())
-        .spawn(move || runtime.block_on(shard.run(inputs)))
-        .map_err(io_error("start the node thread"))
+        .spawn(move || runtime.block_on(run))
+        .map_err(io_error("start the node thread"))?;
+    Ok((thread, context))
 }
 
-async fn accept(listener: TcpListener, node: NodeHandle, pool: tokio::runtime::Handle, message_bytes_max: u32) {
+async fn accept(listener: TcpListener, pool: Handle, context: ConnContext) {
     let entrance = Entrance::new("pulsar", PULSAR_GUESTS);
     let mut last = 0;
     loop {
@@ -362,8 +378,7 @@ async fn accept(listener: TcpListener, node: NodeHandle, pool: tokio::runtime::H
             Ok((stream, peer)) => {
                 last += 1;
                 let guest = entrance.admit(peer.ip());
-                let serve = conn::serve(stream, ConnId(last), node.clone(), guest, message_bytes_max);
-                task::spawn(&pool, "connection", serve);
+                task::spawn(&pool, "connection", conn::serve(stream, ConnId(last), guest, context.clone()));
             }
             Err(error) => {
                 tracing::warn!("a connection could not be accepted: {error}");

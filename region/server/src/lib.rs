@@ -14,6 +14,7 @@ mod conn;
 mod entrance;
 mod geo;
 mod http;
+mod load;
 mod lock;
 mod outlet;
 mod shard;

@@ -1,10 +1,12 @@
 //! The node thread: takes inputs, runs the machines, executes what they want.
 //!
 //! **What**  One thread owns the [`Node`]. Others reach it through [`NodeHandle`]; what the node wants is handed on without
-//! waiting: the log device and the outlets take it at once, metadata requests and HTTP answers go to their own tasks.
+//! waiting: the log device and the outlets take it at once, metadata requests and HTTP answers go to their own tasks. While it
+//! is not busy, the thread also reads the connections that bring little (`conn`): they get their turn between two batches.
 
 use crate::clock::Clock;
 use crate::geo::GeoHandle;
+use crate::load::{Load, LoadMeter};
 use crate::outlet::Outlet;
 use crate::task;
 use admin::{HttpId, HttpRequest, HttpResponse};
@@ -19,6 +21,7 @@ use node::{Input, Node, Output};
 use peer::{FrameKind, FramePermit as PeerPermit, PeerEndpoint, Sent};
 use quic::FramePermit;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use wire::bookie::{BookieRequest, BookieResponse};
@@ -113,6 +116,9 @@ pub(crate) struct Shard {
     /// Bytes for sockets of the batch being handled, by connection.
     sends: FixedMap<ConnId, Vec<Outgoing>>,
     touched: Vec<ConnId>,
+    /// What sockets took at once, told to the node with the next batch.
+    written: Vec<(ConnId, u64)>,
+    meter: LoadMeter,
     /// Requests to other nodes that could not be handed over.
     unsent: Vec<(NodeId, RequestId)>,
     stopping: bool,
@@ -129,14 +135,22 @@ impl Shard {
             outputs: first,
             sends: FixedMap::default(),
             touched: Vec::new(),
+            written: Vec::new(),
+            meter: LoadMeter::default(),
             unsent: Vec::new(),
             stopping: false,
         }
     }
 
+    /// How busy the thread is.
+    pub(crate) fn load(&self) -> Load {
+        self.meter.load()
+    }
+
     /// Runs until a shutdown is complete.
     pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<ShardInput>) -> LogDevice {
         let mut batch = Vec::with_capacity(BATCH_MAX);
+        let threads = Handle::current().metrics();
         self.execute();
         loop {
             let deadline = self.node.next_deadline();
@@ -148,12 +162,18 @@ impl Shard {
                         return self.executors.device;
                     }
                 }
+                () = std::future::ready(()), if !self.written.is_empty() => (),
                 () = sleep_until(timer) => (),
+            }
+            for (conn, bytes) in std::mem::take(&mut self.written) {
+                self.take(ShardInput::Written { conn, bytes });
             }
             for input in batch.drain(..) {
                 self.take(input);
             }
             let now = self.executors.clock.now();
+            let worked = threads.worker_total_busy_duration(0);
+            self.meter.note(Duration::from_nanos(now.mono.0), worked);
             if self.node.next_deadline().is_some_and(|at| at <= now.mono) {
                 self.node.on_deadline(now, &mut self.outputs);
             }
@@ -161,6 +181,7 @@ impl Shard {
             if self.stopping && self.node.is_idle() {
                 return self.executors.device;
             }
+            tokio::task::yield_now().await;
         }
     }
 
@@ -227,10 +248,8 @@ impl Shard {
             self.node.handle(now, Input::PeerUnsent { to, id }, &mut outputs);
         }
         self.outputs = outputs;
-        for conn in self.touched.drain(..) {
-            if let (Some(items), Some(outlet)) = (self.sends.get_mut(&conn), self.outlets.get(&conn)) {
-                outlet.push_all(items.drain(..));
-            }
+        for conn in std::mem::take(&mut self.touched) {
+            self.flush(conn);
             self.sends.remove(&conn);
         }
     }
@@ -299,7 +318,10 @@ impl Shard {
 
     fn flush(&mut self, conn: ConnId) {
         if let (Some(items), Some(outlet)) = (self.sends.get_mut(&conn), self.outlets.get(&conn)) {
-            outlet.push_all(items.drain(..));
+            let bytes = outlet.push_all(items.drain(..));
+            if bytes > 0 {
+                self.written.push((conn, bytes));
+            }
         }
     }
 

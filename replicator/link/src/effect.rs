@@ -48,7 +48,8 @@ pub enum LinkEffect {
         entries_max: u32,
         bytes_max: u64,
     },
-    /// Move the durable link cursor forward: properties before or together with the mark-delete.
+    /// Move the durable link cursor forward: properties before or together with the mark-delete. While entries stream, at most
+    /// once in `LinkOptions::report_every`.
     Acked(LinkResume),
     /// Move the durable link cursor back, at once, so that retention keeps what is sent again.
     Rewound(LinkResume),

@@ -29,6 +29,9 @@ pub struct LinkOptions {
     pub backoff_max: Duration,
     /// Pause after a refusal that says not to retry, and after the link halted: the cause may be gone by then.
     pub halted_retry: Duration,
+    /// While entries stream the owner is told of the cursor at most this often; what was acknowledged since is sent again
+    /// after a crash, and the remote knows it for duplicates.
+    pub report_every: Duration,
 }
 
 impl LinkOptions {
@@ -43,6 +46,7 @@ impl LinkOptions {
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(5),
             halted_retry: Duration::from_secs(30),
+            report_every: Duration::from_millis(100),
         }
     }
 }

@@ -65,12 +65,14 @@ pub struct LinkSender {
     attempt: u32,
     transport: Transport,
     log: LogView,
-    /// What the owner was last told to make durable.
+    /// What the owner was last told to make durable, or is to be told next.
     durable: LinkResume,
     /// The furthest mark-delete that the cursor ever held: what stands after it is retained.
     cursor_high: Position,
     /// `durable` moved forward since the last `Acked`.
     unreported: bool,
+    /// Before this moment nothing more is reported while streaming.
+    report_after: Mono,
     /// I2: the `previous` of the next entry.
     last_sent: Position,
     /// The remote's watermark when it was beyond the end of this log; the log must not grow at or below it.
@@ -112,6 +114,7 @@ impl LinkSender {
             durable: resume,
             cursor_high: resume.mark_delete,
             unreported: false,
+            report_after: Mono(0),
             last_sent: Position::EARLIEST,
             remote_ahead: None,
             window: Window::default(),
@@ -236,7 +239,7 @@ impl LinkSender {
         self.send_close(reason, fx);
         self.drop_attempt();
         self.phase = Phase::Closed;
-        self.report_cursor(fx);
+        self.report_cursor(fx); // Nobody comes back for it.
     }
 
     pub fn next_deadline(&self) -> Option<Mono> {
@@ -246,7 +249,8 @@ impl LinkSender {
             Phase::Offline => None,
             Phase::Closed => return None,
         };
-        earliest(phase, self.reader.retry_at())
+        let report = self.unreported.then_some(self.report_after);
+        earliest(earliest(phase, self.reader.retry_at()), report)
     }
 
     pub fn on_deadline(&mut self, now: Now, fx: &mut Fx) {
@@ -298,19 +302,25 @@ impl LinkSender {
         self.stats
     }
 
-    /// The cursor as the owner was last told to keep it.
+    /// The cursor as the owner was last told to keep it, or will be told within `report_every`.
     pub fn resume(&self) -> LinkResume {
         self.durable
     }
 
-    /// Ends every input: tells the owner of the cursor once, then reads on if there is a use for it.
+    /// Ends every input: tells the owner of the cursor, though not at every acknowledgement of a stream (each costs the owner a
+    /// durable write, and a cursor that stands further back costs a few duplicates after a crash), then reads on if there is a
+    /// use for it.
     fn finish(&mut self, now: Now, fx: &mut Fx) {
         assert_eq!(
             self.durable.incarnation.is_some(),
             self.durable.last_forwarded.is_some(),
             "LinkSender I5: the incarnation is known exactly when last_forwarded is"
         );
-        self.report_cursor(fx);
+        let is_streaming = matches!(self.phase, Phase::Streaming { .. });
+        if self.unreported && (!is_streaming || now.mono >= self.report_after) {
+            self.report_after = now.mono + self.options.report_every;
+            self.report_cursor(fx);
+        }
         if !self.is_behind() {
             self.behind_since_ms = None;
         }
@@ -318,9 +328,9 @@ impl LinkSender {
     }
 
     fn report_cursor(&mut self, fx: &mut Fx) {
-        self.cursor_high = self.cursor_high.max(self.durable.mark_delete);
         if self.unreported {
             self.unreported = false;
+            self.cursor_high = self.cursor_high.max(self.durable.mark_delete);
             fx.push(LinkEffect::Acked(self.durable));
         }
     }

@@ -26,6 +26,8 @@ use wire::stored::{EntryFormat, Origin, StoredHead};
 
 /// What a message's own metadata may add to its size, in bytes.
 const METADATA_BYTES_MAX: u64 = 64 * 1024;
+/// What the head of an entry takes at most, in bytes.
+const HEAD_BYTES: usize = 40;
 
 /// Who waits for the outcome of an add.
 #[derive(Clone, Debug)]
@@ -93,7 +95,6 @@ pub(crate) struct PublishQueue {
     next_ctx: u64,
     /// Message index after the last pending entry.
     next_index: u64,
-    scratch: BytesMut,
 }
 
 impl PublishQueue {
@@ -110,12 +111,13 @@ impl PublishQueue {
         last.map(|pending| pending.then = Some(Box::new(answer.clone()))).is_some()
     }
 
-    fn head(&mut self, wall_ms: u64, messages: u32, origin: Option<Origin>) -> (StoredHead, Bytes) {
+    fn head(&self, wall_ms: u64, messages: u32, origin: Option<Origin>) -> (StoredHead, Bytes) {
         let index = self.next_index + u64::from(messages) - 1;
         let head = StoredHead { format: EntryFormat::Pulsar, broker_timestamp_ms: wall_ms, index, messages, origin };
-        self.scratch.reserve(4096);
-        head.encode(&mut self.scratch);
-        (head, self.scratch.split().freeze())
+        // Kept as long as the entry: of its own, and no larger than it is.
+        let mut encoded = BytesMut::with_capacity(HEAD_BYTES);
+        head.encode(&mut encoded);
+        (head, encoded.freeze())
     }
 }
 

@@ -133,6 +133,20 @@ fn a_skipped_entry_moves_the_cursor_only_when_all_before_it_is_acknowledged() {
 }
 
 #[test]
+fn the_cursor_of_a_stream_is_reported_at_once_and_then_at_most_once_in_a_while() {
+    let mut bench = Bench::streaming(3, 1_000);
+    bench.answer(all(0..4));
+    (0..4).for_each(|entry| bench.ack(2, entry));
+    let reported = |bench: &Bench| bench.fx.iter().filter(|e| matches!(e, LinkEffect::Acked(_))).count();
+    assert_eq!(reported(&bench), 1, "the first of the four");
+    let at = bench.sender.next_deadline().unwrap();
+    bench.sender.on_deadline(Now { mono: at, wall_ms: 0 }, &mut bench.fx);
+    let last = LinkEffect::Acked(bench.sender.resume());
+    assert!(reported(&bench) == 2 && bench.fx.iter().any(|e| *e == last), "the rest together");
+    assert_eq!(bench.sender.next_deadline(), None);
+}
+
+#[test]
 fn the_window_bounds_what_is_under_way_and_an_ack_opens_it() {
     let mut bench = Bench::streaming(9, 350);
     bench.answer(all(0..10));

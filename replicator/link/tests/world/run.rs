@@ -55,6 +55,7 @@ fn make_sender(origin: &Origin, setup: &Setup, rng: &Rng, life: u64) -> LinkSend
         backoff_min: Duration::from_millis(100),
         backoff_max: Duration::from_secs(5),
         halted_retry: Duration::from_secs(30),
+        report_every: Duration::from_millis(100),
     };
     let topic = TopicName::parse("persistent://acme/orders/t").expect("a name");
     let rng = rng.fork(&format!("sender {life}"));
