@@ -22,3 +22,9 @@ pub(crate) fn wall_us() -> u64 {
 fn wall() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
+
+/// Lets the thread rest, as a paced baseline does between its writes.
+#[expect(clippy::disallowed_methods, reason = "a measurement of a thread that wakes up has to sleep")]
+pub(crate) fn rest(wait: Duration) {
+    std::thread::sleep(wait);
+}

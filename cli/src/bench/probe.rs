@@ -130,7 +130,7 @@ pub(super) fn paced_probe(file: &mut ProbeFile, size: usize, rate: f64, lasting:
     let mut due = start;
     while due < start + lasting {
         let wait = due.saturating_duration_since(clock::now());
-        std::thread::sleep(wait);
+        clock::rest(wait);
         let able = if wait.is_zero() { due } else { clock::now() };
         file.write(&block)?;
         file.file.sync_data()?;

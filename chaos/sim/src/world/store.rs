@@ -189,6 +189,8 @@ impl World {
         let number = leader.map(|leader| self.hosts[leader].node);
         for host in self.hosts_of(region) {
             let reaches = self.reaches_metadata(host);
+            // Nobody is told of a lost leader who did not know one before.
+            let apart = !reaches && !self.can_lead(host);
             let boot = self.hosts[host].boot;
             let Some(process) = self.hosts[host].process.as_mut().filter(|process| !process.frozen) else { continue };
             let news: (Option<NodeId>, u64) = match (reaches, process.leadership) {
@@ -201,7 +203,7 @@ impl World {
             }
             process.leadership = news;
             let delay = self.rng.meta.below(50 * MS);
-            let input = Box::new(Input::Leadership { leader: news.0, term: news.1 });
+            let input = Box::new(Input::Leadership { leader: news.0, term: news.1, apart: apart && news.0.is_none() });
             self.leader_news_at[host] = self.leader_news_at[host].max(self.now + delay);
             self.queue.plan(self.leader_news_at[host], Event::Input { host, boot, input });
         }
