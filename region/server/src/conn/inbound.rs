@@ -308,6 +308,35 @@ fn detach(frame: RawFrame) -> RawFrame {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entrance::{Entrance, EntranceLimits};
+    use broker::io::Outgoing;
+    use std::net::IpAddr;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio::runtime::Handle;
+
+    #[tokio::test]
+    async fn a_visitor_is_read_until_an_answer_has_to_wait_and_goes_back_with_its_socket() {
+        let entrance = Entrance::new("test", EntranceLimits { guests_max: 1, per_address_max: 1 });
+        let outlet = Outlet::new(entrance.admit(IpAddr::from([127, 0, 0, 1])));
+        let (node, mut inputs) = NodeHandle::channel();
+        let load = Load::default();
+        let context = ConnContext { node, thread: Handle::current(), load, message_bytes_max: 1 << 20 };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let near = listener.accept().await.unwrap().0.into_std().unwrap();
+        let inbound = Inbound::new(ConnId(1), Arc::clone(&outlet), &context);
+        let peer = async {
+            far.write_all(&wire::frame::encode_command(&wire::commands::ping())).await.unwrap();
+            let heard = inputs.recv().await;
+            assert!(matches!(heard, Some(ShardInput::Frames { frames, .. }) if frames.len() == 1));
+            assert_eq!(outlet.push_all([Outgoing::One(Bytes::from_static(b"small"))].into_iter()), 5);
+            assert_eq!(outlet.push_all([Outgoing::One(Bytes::from(vec![0; 1 << 20]))].into_iter()), 0);
+        };
+        let ((inbound, left), ()) = tokio::join!(inbound.read_on_node(near), peer);
+        assert!(left.unwrap().is_some() && inbound.flow.is_much(), "it stays away for a while");
+        assert_eq!(outlet.take().len(), 1, "for the writer on the pool");
+    }
 
     #[test]
     fn a_connection_goes_to_the_pool_for_large_reads_and_comes_back_after_a_run_of_small_ones() {
