@@ -49,6 +49,28 @@ def votes(cluster, id):
     return nodes(cluster).get(id, {}).get("metadata") in ("voter", "leader")
 
 
+def unload_and_delete_over_nodes(cluster, writer):
+    """A namespace whose topics several nodes serve is unloaded and deleted by one request to any of them."""
+    namespace = "public/spread"
+    cluster.http("PUT", f"/admin/v2/namespaces/{namespace}", {"bundles": {"numBundles": 8}})
+    client = cluster.client(operation_timeout_seconds=30)
+    topics = [f"persistent://{namespace}/t{i}" for i in range(12)]
+    producers = [client.create_producer(topic) for topic in topics]
+    for producer in producers:
+        producer.send(b"one")
+    owners = {cluster.owner(topic).index for topic in topics}
+    assert len(owners) > 1, owners
+    cluster.http("PUT", f"/admin/v2/namespaces/{namespace}/unload")
+    for producer in producers:
+        producer.send(b"two")
+    assert len({cluster.owner(topic).index for topic in topics}) > 1, "bundles stay spread"
+    client.close()
+    cluster.http("DELETE", f"/admin/v2/namespaces/{namespace}?force=true")
+    status, answer = cluster.any().ask("GET", f"/admin/v2/namespaces/{namespace}/topics")
+    assert status == 404, (status, answer)
+    writer.goes_on("after another namespace was deleted")
+
+
 def replace_a_killed_node(cluster, writer):
     gone = next(node for node in cluster.nodes if node not in (cluster.leader(),))
     id = number(cluster, gone)
@@ -147,6 +169,7 @@ def main():
         until("all three vote", lambda: sum(votes(cluster, id) for id in nodes(cluster)) == 3)
         code, out, error = admin(cluster, "cluster", "status")
         assert code == 0 and out.count(" voter ") == 2 and out.count(" leader ") == 1, (out, error)
+        unload_and_delete_over_nodes(cluster, writer)
         replace_a_killed_node(cluster, writer)
         refuse_wrong_certificates(cluster)
         refuse_disks_that_forgot(cluster, writer)

@@ -21,7 +21,7 @@ fn path_of(route: &Route) -> String {
         ":role" => "somebody",
         ":bundle" => "0x00000000_0x40000000",
         ":policy" => "retention",
-        ":time" | ":count" | ":seconds" | ":nth" | ":ledger" | ":entry" | ":version" => "1",
+        ":node" | ":time" | ":count" | ":seconds" | ":nth" | ":ledger" | ":entry" | ":version" => "1",
         "*" => "anything",
         word => word.strip_prefix(':').unwrap_or(word),
     });
