@@ -8,6 +8,7 @@
 //! **Not here**  requests, appends on their way (`Bookie`), copying live records (`cleaner`).
 
 use super::files::{FileNo, FileTable, file_no};
+use super::forgotten::Forgotten;
 use super::runs::{Run, RunList};
 use crate::disk::Placement;
 use crate::layout::{Loss, Mark, RECORD_HEADER_BYTES, RecoveredFile};
@@ -43,6 +44,8 @@ struct Tombstone {
 pub(crate) struct Index {
     ledgers: BTreeMap<LedgerId, Ledger>,
     deleted: BTreeMap<LedgerId, Tombstone>,
+    /// Deleted ledgers without a tombstone.
+    forgotten: Forgotten,
     losses: BTreeMap<Loss, FileNo>,
     pub(crate) files: FileTable,
 }
@@ -81,6 +84,16 @@ impl Index {
 
     pub(crate) fn is_deleted(&self, ledger: LedgerId) -> bool {
         self.deleted.contains_key(&ledger)
+    }
+
+    /// Whether the ledger was deleted, be it that nothing is left of it.
+    pub(crate) fn was_deleted(&self, ledger: LedgerId) -> bool {
+        self.is_deleted(ledger) || self.forgotten.contains(ledger)
+    }
+
+    /// The ledger is deleted and was never here.
+    pub(crate) fn forget_unseen(&mut self, ledger: LedgerId) {
+        self.forgotten.insert(ledger);
     }
 
     pub(crate) fn mark(&self, ledger: LedgerId) -> Option<Mark> {
@@ -187,9 +200,9 @@ impl Index {
 
     /// After a file went: drops the tombstones that guard nothing any more (I2).
     pub(crate) fn drop_idle_tombstones(&mut self) {
-        let files = &mut self.files;
+        let (files, forgotten) = (&mut self.files, &mut self.forgotten);
         let mut released = Vec::new();
-        self.deleted.retain(|_, tombstone| {
+        self.deleted.retain(|ledger, tombstone| {
             let Some(file) = tombstone.file else {
                 return true;
             };
@@ -198,6 +211,7 @@ impl Index {
             let needed = files.any_within(tombstone.first, last) || files.any_within(file + 1, tombstone.last);
             if !needed {
                 released.push(file);
+                forgotten.insert(*ledger);
             }
             needed
         });

@@ -15,6 +15,7 @@
 //! - I4  only verified entries leave: checksum, ledger and entry match.
 //! - I5  bytes of adds on their way ≤ `pending_bytes_max`; of reads ≤ `pending_read_bytes_max` (or one read); waiting requests are bounded.
 //! - I6  a file is given back only when nothing indexed stands in it, and nothing on its way can land in it.
+//! - I7  a ledger that was deleted while this process ran takes no entry any more, though nothing of it is left.
 //!
 //! **Not here**  Quorums and ledger metadata (`ledger`), files and threads (`disk`), repair of damage from other copies.
 //!
@@ -22,6 +23,7 @@
 
 mod cleaner;
 mod files;
+mod forgotten;
 mod index;
 mod limbo;
 mod orphans;
@@ -226,8 +228,8 @@ impl Bookie {
 
     /// Whether an add is refused (or needs no work), joins one on its way, or is to be written.
     fn check_add(&self, add: &Add) -> Result<Option<AppendId>, AddOutcome> {
-        if self.index.is_deleted(add.ledger) {
-            return Err(AddOutcome::Fenced);
+        if self.index.was_deleted(add.ledger) {
+            return Err(AddOutcome::Fenced); // I7
         }
         let known = self.index.get(add.ledger);
         let fenced = known.is_some_and(|ledger| ledger.fence.is_some())
@@ -292,6 +294,7 @@ impl Bookie {
             let unseen = !self.index.is_deleted(ledger) && self.pending.touches(ledger);
             if !unseen {
                 // Deleted before, or never seen: there is nothing to make durable.
+                self.index.forget_unseen(ledger);
                 if let Some(waiting) = waiting {
                     self.wake(waiting, fx);
                 }

@@ -212,3 +212,15 @@ fn an_entry_larger_than_allowed_is_not_taken() {
     assert_eq!(world.add(1, 0, 60 << 10), AddOutcome::Unknown, "head and body together are over the limit");
     assert_eq!(world.add(1, 0, (60 << 10) - 8), AddOutcome::Stored);
 }
+
+#[test]
+fn i7_a_deleted_ledger_takes_no_entry_though_nothing_of_it_is_left() {
+    let mut world = World::new();
+    world.add(1, 0, 10);
+    world.delete(1);
+    world.delete(2);
+    world.clean(20);
+    assert_eq!(world.add(1, 1, 10), AddOutcome::Fenced, "I7: its fence went with it");
+    assert_eq!(world.add(2, 0, 10), AddOutcome::Fenced, "I7: it was never here");
+    assert_eq!(world.add(3, 0, 10), AddOutcome::Stored);
+}
