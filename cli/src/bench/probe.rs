@@ -122,7 +122,6 @@ impl PacedProbe {
 
 /// Writes and syncs a block of `size` bytes `rate` times per second. Between two of them the thread sleeps, so the processor
 /// and the disk come out of their rest for every one, as they do for a server at this rate.
-#[expect(clippy::disallowed_methods, reason = "a thread that rests between two writes is what is measured")]
 pub(super) fn paced_probe(file: &mut ProbeFile, size: usize, rate: f64, lasting: Duration) -> io::Result<PacedProbe> {
     let block = vec![0xa5; size];
     let mut paced = PacedProbe::new();
