@@ -22,11 +22,16 @@ SETTLED = 20  # receipts on every topic before and after each trial
 
 
 class Chaos:
-    def __init__(self, out, seed):
-        self.out, self.random = out, random.Random(seed)
-        why_not = netns.possible()
-        self.net = None if why_not else netns.Net(3)
+    def __init__(self, out, seed, net):
+        self.out, self.random, self.net = out, random.Random(seed), net
         self.cluster = Cluster(os.path.join(out, "region"), net=self.net)
+        try:
+            self.load()
+        except BaseException:
+            self.cluster.stop()
+            raise
+
+    def load(self):
         self.cluster.http("POST", "/admin/v2/namespaces/public/default/deduplication", True)
         self.client = self.cluster.client(operation_timeout_seconds=30)
         topics = [f"persistent://public/default/load-{i}" for i in range(TOPICS)]
@@ -34,7 +39,7 @@ class Chaos:
         self.writers = [Writer(self.client, topic) for topic in topics]
         for thread in (*self.readers, *self.writers):
             thread.start()
-        self.history = open(os.path.join(out, "history.jsonl"), "w")
+        self.history = open(os.path.join(self.out, "history.jsonl"), "w")
         self.trials, self.not_run = [], {}
 
     def settled(self, since, seconds=60):
@@ -81,7 +86,7 @@ class Chaos:
             if why_not:
                 self.not_run[name] = why_not
                 del able[name]
-        while time.monotonic() < deadline:
+        while able and time.monotonic() < deadline:
             order = list(able.values())
             self.random.shuffle(order)
             for fault in order:
@@ -109,8 +114,6 @@ class Chaos:
         self.history.close()
         self.client.close()
         self.cluster.stop()
-        if self.net:
-            self.net.remove()
 
 
 def at(values, share):
@@ -146,21 +149,27 @@ def write_report(out, seed, minutes, chaos, wrong):
             file.write(f"| {name} | | NOT RUN: {why} | | | |\n")
 
 
-def main():
-    out, minutes = os.path.abspath(sys.argv[1]), float(sys.argv[2])
-    seed = int(sys.argv[3]) if sys.argv[3:] and sys.argv[3] != "chance" else random.randrange(1 << 32)
+def main(out, minutes, seed, chosen):
     print(f"seed {seed}", flush=True)
     shutil.rmtree(os.path.join(out, "region"), ignore_errors=True)
     os.makedirs(os.path.join(out, "region"))
-    chaos = Chaos(out, seed)
+    net = None if netns.possible() else netns.Net(3)
     try:
-        chaos.run(minutes, sys.argv[4:])
-        wrong = chaos.verdict()
-        write_report(out, seed, minutes, chaos, wrong)
-        print(open(os.path.join(out, "report.md")).read())
-        assert not wrong, wrong
+        chaos = Chaos(out, seed, net)
+        try:
+            chaos.run(minutes, chosen)
+            wrong = chaos.verdict()
+            write_report(out, seed, minutes, chaos, wrong)
+            print(open(os.path.join(out, "report.md")).read(), flush=True)
+            assert not wrong, wrong
+        finally:
+            chaos.close()
     finally:
-        chaos.close()
+        if net:
+            net.remove()
+    return chaos.trials
 
 
-main()
+if __name__ == "__main__":
+    given = sys.argv[3] if sys.argv[3:] else "chance"
+    main(os.path.abspath(sys.argv[1]), float(sys.argv[2]), random.randrange(1 << 32) if given == "chance" else int(given), sys.argv[4:])

@@ -16,7 +16,13 @@ def possible():
     """Why namespaces cannot be used here, or nothing."""
     if os.geteuid() != 0:
         return "needs root"
-    return None if shutil.which("ip") else "needs `ip` (iproute2)"
+    if not shutil.which("ip"):
+        return "needs `ip` (iproute2)"
+    try:
+        Net(1).remove()
+    except AssertionError as refused:
+        return f"needs a system that allows network namespaces: {refused}"
+    return None
 
 
 def ip(*words, check=True):
@@ -33,6 +39,13 @@ class Net:
         self.bridge, self.names = f"mb{tag}", [f"mn{tag}-{i}" for i in range(count)]
         self.hosts = [f"{self.prefix}.{11 + i}" for i in range(count)]
         self.cuts = set()
+        try:
+            self.build(tag)
+        except AssertionError:
+            self.remove()
+            raise
+
+    def build(self, tag):
         ip("link", "add", self.bridge, "type", "bridge")
         ip("addr", "add", f"{self.prefix}.1/24", "dev", self.bridge)
         ip("link", "set", self.bridge, "up")

@@ -21,6 +21,11 @@ fn nodes_are_removed_replaced_and_refused_by_name_while_publishing_goes_on() -> 
 }
 
 #[test]
+fn a_region_that_is_hurt_in_turns_loses_nothing_acknowledged() -> anyhow::Result<()> {
+    live::run("hurt_in_turns.py")
+}
+
+#[test]
 fn two_regions_of_three_nodes_lose_a_leader_and_wake_a_frozen_node_and_stay_exact() -> anyhow::Result<()> {
     live::run("playground_of_six.py")
 }
