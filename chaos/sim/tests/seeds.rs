@@ -75,7 +75,7 @@ fn each_mistake_of_a_shell_is_caught() {
 
 #[test]
 fn each_bug_of_a_ledger_is_caught() {
-    for bug in ledger::SeededBug::ALL {
+    for bug in sim::ledgers::bugs() {
         let caught = seeds_to_catch(0, 2000, |seed| sim::ledgers::run(seed, Some(bug)).is_err());
         assert!(caught.is_some(), "{bug:?} was not caught in 2000 ledger seeds");
     }

@@ -7,7 +7,8 @@
 //! **States**  no gateway ⇄ this node ⇄ another node
 //!
 //! **Invariants**
-//! - I1  this node's broker takes a region as connected exactly while the present gateway says so.
+//! - I1  this node's broker takes a region as connected exactly while the present gateway says so and can be reached. What a
+//!   node said stays true while it cannot be reached: its own way here may never have ended, and then it does not repeat it.
 //! - I2  a link route ends with its node, its region's connection, or its link; the other side is told of the first, so that
 //!   it opens the link again.
 //!
@@ -70,6 +71,8 @@ pub(crate) struct Gateway {
     gateway: Option<NodeId>,
     /// Other nodes that can be reached.
     nodes: BTreeSet<NodeId>,
+    /// Other nodes that could be reached once and cannot now.
+    lost: BTreeSet<NodeId>,
     /// Which regions are connected, by the node that says so.
     said: BTreeMap<NodeId, BTreeSet<RegionName>>,
     /// What the broker believes.
@@ -87,6 +90,7 @@ impl Gateway {
             me,
             gateway: None,
             nodes: BTreeSet::new(),
+            lost: BTreeSet::new(),
             said: BTreeMap::new(),
             up: BTreeSet::new(),
             sending: BTreeMap::new(),
@@ -124,7 +128,8 @@ impl Gateway {
 
     /// Brings the broker's view in line with what the gateway says (I1).
     fn refresh(&mut self, reason: &str, out: &mut Vec<Pass>) {
-        let said = self.gateway.and_then(|gateway| self.said.get(&gateway)).cloned().unwrap_or_default();
+        let gateway = self.gateway.filter(|gateway| !self.lost.contains(gateway));
+        let said = gateway.and_then(|gateway| self.said.get(&gateway)).cloned().unwrap_or_default();
         for region in self.up.difference(&said) {
             out.push(Pass::RegionDown { region: region.clone(), reason: reason.to_owned() });
         }
@@ -246,6 +251,10 @@ impl Gateway {
     pub(crate) fn handle_node_frame(&mut self, from: NodeId, frame: ClusterFrame, out: &mut Vec<Pass>) {
         match frame {
             ClusterFrame::RegionUp { region } => {
+                if self.gateway == Some(from) && self.up.remove(&region) {
+                    // Its way here ended meanwhile, and with it the routes of this node's links.
+                    out.push(Pass::RegionDown { region: region.clone(), reason: LOST.to_owned() });
+                }
                 self.said.entry(from).or_default().insert(region);
                 self.refresh("", out);
             }
@@ -265,6 +274,9 @@ impl Gateway {
 
     pub(crate) fn handle_node_up(&mut self, node: NodeId, out: &mut Vec<Pass>) {
         self.nodes.insert(node);
+        if self.lost.remove(&node) {
+            self.refresh("", out);
+        }
         if self.is_gateway() {
             let regions = self.said.get(&self.me).cloned().unwrap_or_default();
             out.extend(
@@ -276,7 +288,7 @@ impl Gateway {
     /// The node cannot be reached: its links end on both sides (I2).
     pub(crate) fn handle_node_down(&mut self, node: NodeId, out: &mut Vec<Pass>) {
         self.nodes.remove(&node);
-        self.said.remove(&node);
+        self.lost.insert(node);
         for ((region, number), route) in self.sending.extract_if(.., |_, route| route.node == node) {
             let frame = RegionFrame::Close { link: route.link, reason: LOST.to_owned() };
             out.push(Pass::Region { to: region, group: number, frame });

@@ -72,6 +72,24 @@ fn i1_a_node_believes_its_gateway_whichever_news_comes_first() {
 }
 
 #[test]
+fn i1_a_gateway_that_never_lost_this_node_is_believed_again_without_a_word() {
+    let mut two = Gateway::new(TWO);
+    let up = || ClusterFrame::RegionUp { region: west() };
+    passes(&mut two, |g, out| {
+        g.set_gateway(Some(ONE), out);
+        g.handle_node_up(ONE, out);
+        g.handle_node_frame(ONE, up(), out);
+    });
+    let lost = passes(&mut two, |g, out| g.handle_node_down(ONE, out));
+    assert!(matches!(lost.as_slice(), [Pass::RegionDown { .. }]), "{lost:?}");
+    let back = passes(&mut two, |g, out| g.handle_node_up(ONE, out));
+    assert_eq!(back, [Pass::RegionUp { region: west() }], "I1");
+    // When the gateway did lose this node it says so again, and the links begin anew.
+    let again = passes(&mut two, |g, out| g.handle_node_frame(ONE, up(), out));
+    assert!(matches!(again.as_slice(), [Pass::RegionDown { .. }, Pass::RegionUp { .. }]), "{again:?}");
+}
+
+#[test]
 fn links_are_routed_to_the_nodes_that_hold_their_ends() {
     let mut one = gateway();
     let open = RegionFrame::Open { link: link(7), topic: topic() };

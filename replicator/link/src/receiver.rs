@@ -14,7 +14,7 @@
 //! **Tests**  `receiver_tests.rs`, `tests/lossy.rs`.
 
 use crate::seeded::Planted;
-use crate::{OriginTracker, ReceiverOptions, SeededBug, Verdict, entry_cost};
+use crate::{OriginTracker, ReceiverOptions, SeededBug, Verdict, entry_cost, link_number};
 use base::{Effects, EntryData, Mono, Now, Position, RegionId};
 use std::collections::VecDeque;
 use wire::region::RegionFrame;
@@ -181,9 +181,11 @@ impl LinkReceiver {
         self.pending_bytes
     }
 
-    /// Whether an `Open` with this number replaces this receiver; if not, the `Open` is late and is ignored.
+    /// Whether an `Open` with this number replaces this receiver; if not, it is a late one of an earlier attempt and is
+    /// ignored. Numbers of different links say nothing about which is newer: the topic may have moved to a node with a
+    /// lower number. Should a late one replace a link in use, that one's sender stalls and opens it again.
     pub fn is_replaced_by(&self, link: u64) -> bool {
-        link > self.link
+        link_number(link) != link_number(self.link) || link > self.link
     }
 
     /// Ends the link (topic unloaded or deleted); the sender opens it again by itself. Said with `Refused`, because two

@@ -172,4 +172,6 @@ fn only_a_later_open_replaces_a_receiver() {
     assert!(bench.receiver.is_replaced_by(LINK + 1));
     assert!(!bench.receiver.is_replaced_by(LINK));
     assert!(!bench.receiver.is_replaced_by(LINK - 1));
+    let other_node = LINK - (1 << crate::ATTEMPT_BITS);
+    assert!(bench.receiver.is_replaced_by(other_node), "the topic moved to a node with a lower number");
 }

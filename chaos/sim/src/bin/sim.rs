@@ -134,7 +134,7 @@ fn bugs(seeds_max: u64) -> bool {
     for bug in Bug::all() {
         row(format!("{bug:?}"), &|seed| catches(seed, bug));
     }
-    for bug in ledger::SeededBug::ALL {
+    for bug in sim::ledgers::bugs() {
         row(format!("Ledger({bug:?})"), &|seed| sim::ledgers::run(seed, Some(bug)).is_err());
     }
     all

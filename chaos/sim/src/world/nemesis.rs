@@ -73,14 +73,13 @@ impl World {
     pub(super) fn plan_faults(&mut self, until: Time) {
         let options = self.options.clone();
         let (from, hosts) = (self.now, self.hosts.len() as u64);
-        let cuts: Vec<_> = (0..options.cluster.partitions).map(|_| self.draw_cut()).collect();
+        let mut faults = self.draw_cluster_faults();
         let rng = &mut self.rng.nemesis;
         let any = |rng: &mut Rng| match hosts {
             // As before regions had several nodes, so that pinned seeds mean what they meant.
             2 => usize::from(rng.percent(50)),
             _ => usize::try_from(rng.below(hosts)).unwrap_or(0),
         };
-        let mut faults = Vec::new();
         for _ in 0..options.crashes {
             faults.push(Fault::Crash { host: any(rng), down_for: rng.range(10 * MS, 3 * SECOND) });
         }
@@ -114,16 +113,23 @@ impl World {
                 topic: rng.below(options.topics + u64::from(options.late_topic)),
             });
         }
-        for pairs in cuts {
-            faults.push(Fault::CutPeers { pairs, for_time: rng.range(100 * MS, 10 * SECOND) });
-        }
-        for _ in 0..options.cluster.elections {
-            faults.push(Fault::Election { region: usize::from(rng.percent(50)) });
-        }
         for fault in faults {
             let at = from + rng.below(until - from);
             self.queue.plan(at, Event::Fault(fault));
         }
+    }
+
+    /// What goes wrong between the nodes of regions.
+    fn draw_cluster_faults(&mut self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for _ in 0..self.options.cluster.partitions {
+            let pairs = self.draw_cut();
+            faults.push(Fault::CutPeers { pairs, for_time: self.rng.nemesis.range(100 * MS, 10 * SECOND) });
+        }
+        for _ in 0..self.options.cluster.elections {
+            faults.push(Fault::Election { region: usize::from(self.rng.nemesis.percent(50)) });
+        }
+        faults
     }
 
     pub(super) fn on_fault(&mut self, fault: Fault) {

@@ -214,8 +214,8 @@ impl World {
         if let Some(process) = self.hosts[index].process.as_mut() {
             process.active = active;
         }
-        let (side, holds) = self.side_of(index);
-        if !active && holds && self.net.up[side] {
+        let (_, holds) = self.side_of(index);
+        if !active && holds {
             self.break_net();
         }
     }
