@@ -1,5 +1,7 @@
 //! The routing table.
 
+mod bookies;
+
 use crate::gateway::{Gateway, Pass};
 use crate::requests::Requests;
 use admin::{AdminApi, AdminEffect, HttpId, HttpRequest, HttpResponse};
@@ -364,32 +366,6 @@ impl Node {
         let mut fx = Effects::new();
         self.controller.handle(now, input, view, &mut fx);
         self.steps.extend(fx.take().into_iter().map(Step::Controller));
-    }
-
-    fn audit(&mut self, act: impl FnOnce(&mut Auditor, &View, &mut Effects<AuditorEffect>)) {
-        let Some(view) = self.broker.core().cluster.view() else { return };
-        let mut fx = Effects::new();
-        act(&mut self.auditor, view, &mut fx);
-        self.steps.extend(fx.take().into_iter().map(Step::Auditor));
-        self.broker.set_audit(self.auditor.stats());
-    }
-
-    /// To whoever asked.
-    fn take_bookie_answer(&mut self, now: Now, from: NodeId, response: BookieResponse) {
-        if response.id().owner == AUDITOR_OWNER {
-            self.audit(|auditor, _, fx| auditor.handle_bookie(now, from, response, fx));
-        } else {
-            self.tell(now, BrokerInput::Bookie { from, response });
-        }
-    }
-
-    fn ask_bookie(&mut self, now: Now, to: NodeId, request: BookieRequest, out: &mut Vec<Output>) {
-        let from = self.id;
-        if to == from {
-            return self.with_bookie(|bookie, fx| bookie.handle_request(now, from, request, fx));
-        }
-        self.requests.sent(to, &request);
-        out.push(Output::PeerRequest { to, request });
     }
 
     /// What comes from other regions: to the broker of a node that is alone, else to the gateway's machine.
