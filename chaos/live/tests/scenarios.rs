@@ -26,6 +26,16 @@ fn a_region_that_is_hurt_in_turns_loses_nothing_acknowledged() -> anyhow::Result
 }
 
 #[test]
+fn three_nodes_lose_one_after_the_other_and_publishing_pauses_no_longer_than_for_the_first() -> anyhow::Result<()> {
+    live::run("losses.py")
+}
+
+#[test]
+fn lost_copies_are_made_again_at_the_set_rate_and_then_another_node_may_be_lost() -> anyhow::Result<()> {
+    live::run("repair.py")
+}
+
+#[test]
 fn two_regions_of_three_nodes_lose_a_leader_and_wake_a_frozen_node_and_stay_exact() -> anyhow::Result<()> {
     live::run("playground_of_six.py")
 }

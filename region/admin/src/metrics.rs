@@ -115,6 +115,7 @@ fn add_broker(families: &mut Families, cluster: &str, topics: &[(TopicName, Topi
     families.gauge("pulsar_ml_cache_evictions", &labels, broker.cache.evictions);
     entries::add_publish_latency(families, cluster, topics.iter().map(|(_, stats)| stats.entries), broker);
     families.gauge("meridian_pending_publish_bytes", &labels, number(broker.pending_publish_bytes));
+    add_audit(families, &labels, broker);
     let mut by_namespace: BTreeMap<String, u64> = BTreeMap::new();
     for (topic, _) in topics {
         *by_namespace.entry(topic.namespace().to_string()).or_default() += 1;
@@ -122,6 +123,19 @@ fn add_broker(families: &mut Families, cluster: &str, topics: &[(TopicName, Topi
     for (namespace, count) in by_namespace {
         families.gauge("pulsar_topics_count", &[("cluster", cluster), ("namespace", &namespace)], number(count));
     }
+}
+
+/// BookKeeper's names where it has the number. What lacks copies is told by the node that leads the metadata; it is 0 elsewhere.
+fn add_audit(families: &mut Families, labels: Labels<'_>, broker: &BrokerStats) {
+    let audit = &broker.audit;
+    families.gauge("auditor_NUM_UNDER_REPLICATED_LEDGERS", labels, number(audit.ledgers));
+    families.gauge("meridian_under_replicated_entries", labels, number(audit.entries));
+    families.gauge("meridian_entries_below_ack_quorum", labels, number(audit.entries_below_ack_quorum));
+    let ledgers = audit.repaired_ledgers_total;
+    families.counter("replication_worker_NUM_FULL_OR_PARTIAL_LEDGERS_REPLICATED", labels, number(ledgers));
+    families.counter("replication_worker_NUM_ENTRIES_WRITTEN", labels, number(audit.repaired_entries_total));
+    families.counter("replication_worker_NUM_BYTES_WRITTEN", labels, number(audit.repaired_bytes_total));
+    families.counter("meridian_failed_repairs_total", labels, number(audit.failed_repairs_total));
 }
 
 fn add_topic(families: &mut Families, labels: Labels<'_>, stats: &TopicStats) {

@@ -159,6 +159,8 @@ pub struct BrokerStats {
     /// … and how long that took altogether, microseconds.
     pub publish_latency_us_total: u64,
     pub cache: CacheStats,
+    /// Entries with too few copies, and their repair.
+    pub audit: cluster::AuditStats,
 }
 
 /// How the caches of all topics served reads; rates per second, throughput in bytes per second.

@@ -435,7 +435,13 @@ impl Broker {
             publishes_total: self.totals.publishes.count,
             publish_latency_us_total: self.totals.publishes.latency_us,
             cache: self.totals.cache(now.mono),
+            audit: self.core.audit,
         }
+    }
+
+    /// What the auditor of this node says of lost copies.
+    pub fn set_audit(&mut self, audit: cluster::AuditStats) {
+        self.core.audit = audit;
     }
 
     /// Closes every topic in order, for a shutdown; done when [`Broker::is_idle`].

@@ -70,12 +70,16 @@ pub struct Core {
     pub bookies: Vec<NodeId>,
     /// Where they stand.
     pub zones: Zones,
+    /// How many nodes the region has, up or down.
+    pub nodes: usize,
     /// Which bundles are ours.
     pub cluster: Ownership,
     /// The node that leads the metadata, as far as this one knows.
     pub leader: Option<NodeId>,
     /// The members of the metadata, as far as this one knows; empty for the sole node.
     pub members: Members,
+    /// What the auditor of this node last said of lost copies.
+    pub audit: cluster::AuditStats,
     /// Whether this node speaks with other regions for all (ADR 0010).
     pub is_gateway: bool,
     /// Regions registered as clusters with a number.
@@ -122,9 +126,11 @@ impl Core {
         };
         let directory = Directory::new(options.region_name.clone(), defaults);
         Self {
+            nodes: bookies.len(),
             bookies,
             zones: Zones::default(),
             cluster,
+            audit: cluster::AuditStats::default(),
             leader: (!options.shared).then_some(options.node),
             members: Members::default(),
             is_gateway: !options.shared,

@@ -256,11 +256,11 @@ impl Broker {
     fn refresh_bookies(&mut self, now: Now) {
         let Ownership::Shared(view) = &self.core.cluster else { return };
         let bookies: Vec<NodeId> = view.open_nodes().collect();
-        let zones = view.zones().collect();
-        if bookies == self.core.bookies && zones == self.core.zones {
+        let (zones, nodes) = (view.zones().collect(), view.nodes().count());
+        if bookies == self.core.bookies && zones == self.core.zones && nodes == self.core.nodes {
             return;
         }
-        (self.core.bookies, self.core.zones) = (bookies, zones);
+        (self.core.bookies, self.core.zones, self.core.nodes) = (bookies, zones, nodes);
         let slots: Vec<OwnerId> = self.topics.by_slot.keys().copied().collect();
         for slot in slots {
             self.with_topic(slot, now, |topic, env| topic.handle_bookies_changed(env));

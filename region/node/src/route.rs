@@ -1,5 +1,7 @@
 //! The routing table.
 
+mod bookies;
+
 use crate::gateway::{Gateway, Pass};
 use crate::requests::Requests;
 use admin::{AdminApi, AdminEffect, HttpId, HttpRequest, HttpResponse};
@@ -8,7 +10,7 @@ use bookie::disk::{DiskEvent, DiskOp};
 use bookie::{Bookie, BookieEffect, BookieStats, LedgerListing};
 use broker::Broker;
 use broker::io::{BrokerEffect, BrokerInput, ConnId, ConnInfo, Outgoing};
-use cluster::{Controller, ControllerEffect, ControllerInput, Owner, View};
+use cluster::{Auditor, AuditorEffect, AuditorOptions, Controller, ControllerEffect, ControllerInput, Owner, View};
 use meta_api::{MetaEvent, MetaRequest, MetaResponse};
 use std::collections::VecDeque;
 use wire::bookie::{BookieRequest, BookieResponse};
@@ -20,6 +22,9 @@ use wire::region::RegionFrame;
 pub const ADMIN_OWNER: OwnerId = OwnerId(8);
 /// The owner of the controller's metadata requests.
 pub const CONTROLLER_OWNER: OwnerId = OwnerId(9);
+
+/// The owner of the auditor's requests to the metadata and to bookies.
+pub(crate) const AUDITOR_OWNER: OwnerId = OwnerId(10);
 
 /// Everything that can happen to a node.
 #[derive(Debug)]
@@ -174,6 +179,7 @@ enum Step {
     Bookie(BookieEffect),
     Admin(AdminEffect),
     Controller(ControllerEffect),
+    Auditor(AuditorEffect),
     Pass(Pass),
 }
 
@@ -184,6 +190,7 @@ pub struct Node {
     bookie: Bookie,
     admin: AdminApi,
     controller: Controller,
+    auditor: Auditor,
     gateway: Gateway,
     /// What other nodes' bookies were asked.
     requests: Requests,
@@ -207,6 +214,7 @@ impl Node {
             bookie,
             admin,
             controller: Controller::new(id, CONTROLLER_OWNER),
+            auditor: Auditor::new(AUDITOR_OWNER, AuditorOptions::standard()),
             gateway: Gateway::new(id),
             requests: Requests::default(),
             steps: VecDeque::new(),
@@ -223,6 +231,11 @@ impl Node {
 
     pub fn broker(&self) -> &Broker {
         &self.broker
+    }
+
+    /// How lost copies are given back; before the first input.
+    pub fn set_auditor_options(&mut self, options: AuditorOptions) {
+        self.auditor.set_options(options);
     }
 
     pub fn bookie_stats(&self) -> BookieStats {
@@ -244,11 +257,15 @@ impl Node {
             Input::Meta { id, response } if id.owner == CONTROLLER_OWNER => {
                 self.control(now, ControllerInput::Meta { id, response });
             }
+            Input::Meta { id, response } if id.owner == AUDITOR_OWNER => {
+                self.audit(|auditor, view, fx| auditor.handle_meta(now, id, response, view, fx));
+            }
             Input::Meta { id, response } => self.tell(now, BrokerInput::Meta { id, response }),
             Input::MetaEvents(events) => {
                 self.tell(now, BrokerInput::MetaEvents(events));
                 self.with_admin(|admin, broker, fx| admin.poll(now, broker, fx));
                 self.control(now, ControllerInput::ViewChanged);
+                self.audit(|auditor, view, _| auditor.handle_view(now, view));
             }
             Input::RegionUp { .. } | Input::RegionDown { .. } | Input::Region { .. } => self.handle_region(now, input),
             Input::Http { id, request } => {
@@ -259,7 +276,7 @@ impl Node {
             }
             Input::PeerResponse { from, response } => {
                 self.requests.answered(from, response.id());
-                self.tell(now, BrokerInput::Bookie { from, response });
+                self.take_bookie_answer(now, from, response);
             }
             Input::PeerUnsent { .. }
             | Input::Leadership { .. }
@@ -273,7 +290,8 @@ impl Node {
     }
 
     pub fn next_deadline(&self) -> Option<Mono> {
-        earliest(self.controller.next_deadline(), earliest(self.broker.next_deadline(), self.bookie.next_deadline()))
+        let leader = earliest(self.controller.next_deadline(), self.auditor.next_deadline());
+        earliest(leader, earliest(self.broker.next_deadline(), self.bookie.next_deadline()))
     }
 
     pub fn on_deadline(&mut self, now: Now, out: &mut Vec<Output>) {
@@ -290,6 +308,9 @@ impl Node {
             let mut fx = Effects::new();
             self.controller.on_deadline(now, view, &mut fx);
             self.steps.extend(fx.take().into_iter().map(Step::Controller));
+        }
+        if self.auditor.next_deadline().is_some_and(|at| at <= now.mono) {
+            self.audit(|auditor, view, fx| auditor.on_deadline(now, view, fx));
         }
         self.route(now, out);
     }
@@ -379,7 +400,7 @@ impl Node {
         match input {
             Input::PeerUnsent { to, id } => {
                 if let Some(response) = self.requests.unsent(to, id) {
-                    self.tell(now, BrokerInput::Bookie { from: to, response });
+                    self.take_bookie_answer(now, to, response);
                 }
             }
             Input::Leadership { leader, term, apart } if self.view().is_some() => {
@@ -390,6 +411,8 @@ impl Node {
                 self.collect();
                 self.with_gateway(|gateway, passes| gateway.set_gateway(leader, passes));
                 self.control(now, ControllerInput::Leadership { leader, term });
+                let leads = leader == Some(self.id);
+                self.audit(|auditor, view, _| auditor.set_leading(now, leads, view));
             }
             Input::Members { voters, learners } => self.broker.set_members(voters, learners),
             Input::PeerUp { node, incarnation } => {
@@ -400,7 +423,7 @@ impl Node {
             }
             Input::PeerDown { node, refused } => {
                 for response in self.requests.lost(node) {
-                    self.tell(now, BrokerInput::Bookie { from: node, response });
+                    self.take_bookie_answer(now, node, response);
                 }
                 self.with_gateway(|gateway, passes| gateway.handle_node_down(node, passes));
                 self.control(now, ControllerInput::PeerDown { node, refused });
@@ -436,10 +459,12 @@ impl Node {
                     out.push(Output::Alarm { text: format!("{damage}; repair it from another copy") });
                 }
                 Step::Bookie(BookieEffect::Respond { to, response }) if to == self.id => {
-                    self.tell(now, BrokerInput::Bookie { from: self.id, response });
+                    self.take_bookie_answer(now, self.id, response);
                 }
                 Step::Bookie(BookieEffect::Respond { to, response }) => out.push(Output::PeerResponse { to, response }),
                 Step::Controller(ControllerEffect { id, request }) => out.push(Output::Meta { id, request }),
+                Step::Auditor(AuditorEffect::Meta { id, request }) => out.push(Output::Meta { id, request }),
+                Step::Auditor(AuditorEffect::Bookie { to, request }) => self.ask_bookie(now, to, request, out),
                 Step::Pass(pass) => self.route_pass(now, pass, out),
                 Step::Admin(AdminEffect::Reply { id, response }) => out.push(Output::Http { id, response }),
                 Step::Admin(AdminEffect::Meta { id, request }) => out.push(Output::Meta { id, request }),
@@ -455,14 +480,7 @@ impl Node {
             BrokerEffect::Close { conn, reason } => out.push(Output::Close { conn, reason }),
             BrokerEffect::PauseReads { conn } => out.push(Output::PauseReads { conn }),
             BrokerEffect::ResumeReads { conn } => out.push(Output::ResumeReads { conn }),
-            BrokerEffect::Bookie { to, request } if to == self.id => {
-                let from = self.id;
-                self.with_bookie(|bookie, fx| bookie.handle_request(now, from, request, fx));
-            }
-            BrokerEffect::Bookie { to, request } => {
-                self.requests.sent(to, &request);
-                out.push(Output::PeerRequest { to, request });
-            }
+            BrokerEffect::Bookie { to, request } => self.ask_bookie(now, to, request, out),
             BrokerEffect::Meta { id, request } => out.push(Output::Meta { id, request }),
             BrokerEffect::Region { to, group, frame } if self.view().is_none() => {
                 out.push(Output::Region { to, group, frame });

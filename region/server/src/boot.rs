@@ -151,6 +151,7 @@ impl Server {
             AdminApi::new(AdminOptions { owner: ADMIN_OWNER, authenticate_metrics: config.auth.authenticate_metrics });
         let mut first = Vec::new();
         let mut machines = Node::new(clock.now(), me.node, broker, bookie, admin, &storage.ledgers, &mut first);
+        machines.set_auditor_options(auditor_options(&config));
         let clusters = feed_snapshot(&mut machines, clock, &storage.watch, &mut first);
         geo.set_peers(&config.region, &clusters);
 
@@ -340,6 +341,10 @@ fn broker_options(config: &ServerConfig, urls: &Urls, number: RegionId, me: Me) 
 fn bookie_options(me: Me) -> BookieOptions {
     let standard = BookieOptions::standard();
     if me.shared { BookieOptions { orphan_grace: ORPHAN_GRACE, ..standard } } else { standard }
+}
+
+fn auditor_options(config: &ServerConfig) -> ::cluster::AuditorOptions {
+    ::cluster::AuditorOptions::new(Duration::from_secs(config.node.lost_after_s), config.node.repair_bytes_per_s)
 }
 
 fn defaults(config: &ServerConfig) -> BrokerDefaults {

@@ -39,7 +39,7 @@ mod under_replication;
 mod writer;
 
 pub use effects::{LedgerEffect, MetadataOutcome, RequestIds, VersionedMetadata};
-pub use metadata::{Fragment, LedgerMetadata, LedgerState, MetadataError};
+pub use metadata::{Fragment, LedgerMetadata, LedgerState, MetadataError, VACANT};
 pub use placement::{Placement, Zones};
 pub use quorum::{FenceCoverage, ReadTally, ReadVerdict, SlotSet};
 pub use reader::{LedgerReader, ReadError, ReadId, ReaderEffects, ReaderEvent, ReaderOptions};

@@ -4,16 +4,21 @@
 //!
 //! **Invariants**
 //! - I1  there is at least one fragment; the first starts at entry 0; first entries strictly ascend.
-//! - I2  every fragment has exactly `ensemble` bookies, none twice.
+//! - I2  every fragment has exactly `ensemble` seats; no bookie sits on two of them, and at most `write_quorum − ack_quorum`
+//!   are [`VACANT`], so that every entry can have its ack quorum.
 //! - I3  in a closed ledger no fragment but the first starts above `last_entry`.
 
 #[cfg(test)]
 mod tests;
 
-use crate::ReplicationConfig;
+use crate::{ENSEMBLE_MAX, ReplicationConfig, SlotSet};
 use base::{EntryId, NodeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+
+/// Nobody: the seat of a bookie that is away and for which there is no other. The entries of such a fragment lack that copy,
+/// as the metadata itself says, until a repair gives it to a bookie. The region numbers its nodes from 1 on.
+pub const VACANT: NodeId = NodeId(0);
 
 /// Where a ledger stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +36,7 @@ pub enum LedgerState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fragment {
     pub first_entry: EntryId,
-    /// The ensemble; the index is an entry's slot.
+    /// The ensemble; the index is an entry's slot. [`VACANT`] holds nothing.
     pub bookies: Vec<NodeId>,
 }
 
@@ -60,6 +65,13 @@ pub enum MetadataError {
     FragmentAboveEnd { first_entry: EntryId, last_entry: EntryId },
 }
 
+impl Fragment {
+    /// The seats on which nobody sits.
+    pub fn vacant(&self) -> SlotSet {
+        self.bookies.iter().zip(0..ENSEMBLE_MAX).filter(|(node, _)| **node == VACANT).map(|(_, slot)| slot).collect()
+    }
+}
+
 impl LedgerMetadata {
     /// A new, open ledger on these bookies.
     ///
@@ -85,9 +97,12 @@ impl LedgerMetadata {
                 Some(before) if first_entry <= before => return Err(MetadataError::FragmentOrder(first_entry)),
                 None | Some(_) => before = Some(first_entry),
             }
-            let bookies = fragment.bookies.iter().collect::<BTreeSet<_>>().len();
+            let taken = fragment.bookies.iter().filter(|node| **node != VACANT).collect::<BTreeSet<_>>().len();
+            let vacant = fragment.vacant().count();
+            let bookies = taken + usize::try_from(vacant).unwrap_or(usize::MAX).min(fragment.bookies.len());
             let ensemble = self.replication.ensemble();
-            if u32::try_from(bookies) != Ok(ensemble) || bookies != fragment.bookies.len() {
+            let enough = vacant <= self.replication.vacancies_max();
+            if u32::try_from(bookies) != Ok(ensemble) || bookies != fragment.bookies.len() || !enough {
                 return Err(MetadataError::FragmentBookies { first_entry, bookies, ensemble });
             }
         }
@@ -128,7 +143,8 @@ impl LedgerMetadata {
 
     /// Every bookie that holds a part of the ledger.
     pub fn bookies(&self) -> BTreeSet<NodeId> {
-        self.fragments.iter().flat_map(|fragment| fragment.bookies.iter().copied()).collect()
+        let seats = self.fragments.iter().flat_map(|fragment| fragment.bookies.iter().copied());
+        seats.filter(|node| *node != VACANT).collect()
     }
 
     /// The last entry and the length of a closed ledger.
@@ -146,6 +162,33 @@ impl LedgerMetadata {
         changed.fragments.retain(|fragment| fragment.first_entry < first_entry);
         changed.fragments.push(Fragment { first_entry, bookies });
         changed
+    }
+
+    /// The same ledger with the seat of `node` vacant for the entries `from..below`, where a fragment has room for one more
+    /// vacancy: they are confirmed without it.
+    #[must_use]
+    pub fn with_vacated(&self, node: NodeId, from: EntryId, below: EntryId) -> Self {
+        let mut fragments: Vec<Fragment> = Vec::with_capacity(self.fragments.len() + 2);
+        for fragment in &self.fragments {
+            let end = self.fragment_end(fragment.first_entry).unwrap_or(EntryId(i64::MAX));
+            let (from, below) = (from.max(fragment.first_entry), below.min(end));
+            let may = from < below && fragment.vacant().count() < self.replication.vacancies_max();
+            let seat = fragment.bookies.iter().position(|bookie| *bookie == node).filter(|_| may);
+            let Some(seat) = seat else {
+                fragments.push(fragment.clone());
+                continue;
+            };
+            if fragment.first_entry < from {
+                fragments.push(fragment.clone());
+            }
+            let mut bookies = fragment.bookies.clone();
+            bookies[seat] = VACANT;
+            fragments.push(Fragment { first_entry: from, bookies });
+            if below < end {
+                fragments.push(Fragment { first_entry: below, bookies: fragment.bookies.clone() });
+            }
+        }
+        Self { fragments, ..self.clone() }
     }
 
     /// The same ledger with other bookies in these slots of the fragment that begins at `first_entry`.

@@ -26,6 +26,13 @@ pub(crate) struct PendingAdd {
     acked: SlotSet,
 }
 
+impl PendingAdd {
+    /// The slots that hold it durably.
+    pub(crate) fn acked(&self) -> SlotSet {
+        self.acked
+    }
+}
+
 /// The window of unconfirmed entries.
 #[derive(Debug)]
 pub(crate) struct PendingAdds {

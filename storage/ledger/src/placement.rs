@@ -13,6 +13,7 @@
 //!
 //! **Tests**  properties below.
 
+use crate::{ReplicationConfig, SlotSet, VACANT};
 use base::{NodeId, Rng};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,6 +67,7 @@ impl Placement {
 
     /// Replaces the list of bookies that take new entries.
     pub fn set_available(&mut self, mut available: Vec<NodeId>) {
+        available.retain(|node| *node != VACANT);
         available.sort_unstable();
         available.dedup();
         self.available = available;
@@ -87,10 +89,58 @@ impl Placement {
         Some(picked)
     }
 
+    /// The ensemble of a new ledger: as [`Placement::pick_ensemble`], with vacant seats where bookies lack. `None` when so few
+    /// are available that not every entry could have its ack quorum.
+    pub fn pick_seats(&mut self, replication: ReplicationConfig) -> Option<Vec<NodeId>> {
+        let available = u32::try_from(self.available.len()).unwrap_or(u32::MAX);
+        let taken = replication.ensemble().min(available);
+        let vacant = replication.ensemble() - taken;
+        if vacant > replication.vacancies_max() {
+            return None;
+        }
+        let mut seats = self.pick_ensemble(taken)?;
+        seats.extend((0..vacant).map(|_| VACANT));
+        Some(seats)
+    }
+
+    /// Other bookies in the seats of as many suspects as possible. Of those for whom there is none, the ones that are not
+    /// available leave their seats vacant, when all of them can. `None` when nothing changes.
+    pub fn reseat(
+        &mut self,
+        seats: &[NodeId],
+        suspects: SlotSet,
+        replication: ReplicationConfig,
+    ) -> Option<(Vec<NodeId>, SlotSet)> {
+        if suspects.is_empty() {
+            return None;
+        }
+        let mut bookies = seats.to_vec();
+        let suspected = |(node, slot): (&NodeId, u32)| suspects.contains(slot).then_some(*node);
+        let leaving: Vec<NodeId> = seats.iter().zip(0..).filter_map(suspected).collect();
+        let (mut replaced, mut away) = (SlotSet::EMPTY, SlotSet::EMPTY);
+        for (slot, seat) in (0..).zip(&mut bookies.clone()).filter(|(slot, _)| suspects.contains(*slot)) {
+            let Ok(index) = usize::try_from(slot) else { continue };
+            if let Some(node) = self.pick_replacement(&bookies, &leaving) {
+                bookies[index] = node;
+                replaced.insert(slot);
+            } else if *seat != VACANT && !self.available.contains(seat) {
+                away.insert(slot);
+            }
+        }
+        let vacant = bookies.iter().filter(|node| **node == VACANT).count();
+        let allowed = usize::try_from(replication.vacancies_max()).unwrap_or(0).saturating_sub(vacant);
+        if away.iter().count() <= allowed {
+            away.iter().filter_map(|slot| usize::try_from(slot).ok()).for_each(|index| bookies[index] = VACANT);
+            replaced = replaced.union(away);
+        }
+        (!replaced.is_empty()).then_some((bookies, replaced))
+    }
+
     /// A bookie for the place of one that leaves `ensemble`: none of `leaving` and none that is in it, from one of the zones
     /// that those who stay use least. `None` when there is none.
     pub fn pick_replacement(&mut self, ensemble: &[NodeId], leaving: &[NodeId]) -> Option<NodeId> {
-        let stay: Vec<NodeId> = ensemble.iter().filter(|node| !leaving.contains(node)).copied().collect();
+        let stays = |node: &&NodeId| **node != VACANT && !leaving.contains(node);
+        let stay: Vec<NodeId> = ensemble.iter().filter(stays).copied().collect();
         let except: Vec<NodeId> = ensemble.iter().chain(leaving).copied().collect();
         self.pick_beside(&stay, &except)
     }
@@ -204,6 +254,21 @@ mod tests {
             ensemble.iter().for_each(|node| counts[usize::try_from(node.0).unwrap()] += 1);
         }
         assert!(counts[1..].iter().all(|&count| (250..350).contains(&count)), "{counts:?}");
+    }
+
+    #[test]
+    fn seats_stay_vacant_only_where_every_entry_has_its_ack_quorum() {
+        let (three, all) = (ReplicationConfig::new(3, 3, 2).unwrap(), ReplicationConfig::new(3, 3, 3).unwrap());
+        let mut placement = Placement::new(nodes(&[4, 7]), Rng::new(1));
+        let seats = placement.pick_seats(three).unwrap();
+        assert_eq!((seats[2], seats.len()), (VACANT, 3));
+        assert_eq!(placement.pick_seats(all), None);
+        let reseated = placement.reseat(&nodes(&[4, 7, 9]), SlotSet::from_iter([2]), three);
+        assert_eq!(reseated, Some((vec![NodeId(4), NodeId(7), VACANT], SlotSet::from_iter([2]))));
+        assert_eq!(placement.reseat(&nodes(&[4, 8, 9]), SlotSet::from_iter([1, 2]), three).unwrap().0[1], NodeId(7));
+        assert_eq!(placement.reseat(&nodes(&[4, 7, 9]), SlotSet::from_iter([0, 1]), three), None, "they are there");
+        placement.set_available(nodes(&[4]));
+        assert_eq!((placement.pick_seats(three), placement.available()), (None, &nodes(&[4])[..]));
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! **Invariants**
 //! - I1  a read gives consecutive entries, the first being the one asked for, and at least one of them or an error.
 //! - I2  no answer is given above a closed ledger's last entry.
-//! - I3  an entry is called lost only when every slot of its write set explicitly denied it (B5, B8).
+//! - I3  an entry is called lost only when every slot of its write set explicitly denied it (B5, B8) or is vacant.
 //! - I4  reads under way ≤ `options.reads_max`; each asks every copy of a part at most once.
 //! - I5  a part is asked of one more bookie only when one asked said no, gave nothing usable, or was silent for
 //!   `speculate_after`; only the first good answer counts.
@@ -236,7 +236,8 @@ impl LedgerReader {
     /// Asks the next copy of the next part; without one it waits for those asked, or ends the read.
     fn go_on(&mut self, now: Now, mut read: Read, fx: &mut ReaderEffects) {
         let replication = self.metadata.replication;
-        let untried = replication.write_set(read.next).without(read.tried);
+        let vacant = self.metadata.fragment_of(read.next).vacant();
+        let untried = replication.write_set(read.next).without(read.tried).without(vacant);
         let next = self.choose(&read, untried).and_then(|slot| Some((slot, self.bookie_of(&read, slot)?)));
         let Some((slot, to)) = next else {
             return if read.asked.is_empty() { self.finish(read, fx) } else { self.reads.push(read) };
@@ -274,7 +275,8 @@ impl LedgerReader {
 
     fn finish(&mut self, read: Read, fx: &mut ReaderEffects) {
         let (ledger, entry) = (self.ledger, read.next);
-        let lost = self.metadata.replication.write_set(entry).without(read.denied).is_empty(); // I3
+        let vacant = self.metadata.fragment_of(entry).vacant();
+        let lost = self.metadata.replication.write_set(entry).without(vacant).without(read.denied).is_empty(); // I3
         let result = match read.found.is_empty() {
             false => Ok(read.found), // I1
             true if lost => Err(ReadError::Lost { ledger, entry }),

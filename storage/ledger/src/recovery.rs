@@ -25,7 +25,7 @@ mod write_back;
 use crate::cas::{CasVerdict, MetadataCas};
 use crate::{
     FenceCoverage, LedgerEffect, LedgerMetadata, LedgerState, MetadataOutcome, Placement, RequestIds, Seeded,
-    SeededBug, VersionedMetadata,
+    SeededBug, VACANT, VersionedMetadata,
 };
 use base::{Effects, EntryId, ErrorClass, LedgerId, Mono, NodeId, Now, RequestId};
 use std::time::Duration;
@@ -189,6 +189,16 @@ impl LedgerRecovery {
         }
     }
 
+    /// The bookies that take entries from now on; the places of others are taken at once.
+    pub fn set_available(&mut self, now: Now, bookies: Vec<NodeId>, fx: &mut RecoveryEffects) {
+        self.placement.set_available(bookies);
+        let Phase::Copying(copying) = &mut self.phase else { return };
+        if copying.write_back.leave_unavailable(&mut self.placement) {
+            copying.write_back.resend(&mut self.ids, fx);
+        }
+        self.advance(now, fx);
+    }
+
     pub fn next_deadline(&self) -> Option<Mono> {
         match &self.phase {
             Phase::Marking(cas) | Phase::Closing(cas) => Some(cas.next_deadline()),
@@ -241,11 +251,13 @@ impl LedgerRecovery {
             }
             LedgerState::InRecovery => {
                 let replication = self.metadata.replication;
-                let coverage = if self.options.seeded.has(SeededBug::FenceCoverageShort) {
+                let mut coverage = if self.options.seeded.has(SeededBug::FenceCoverageShort) {
                     FenceCoverage::needing(replication.fence_coverage() - 1)
                 } else {
                     FenceCoverage::new(replication)
                 };
+                // Its writer counts nobody there, and the mark lets nobody sit down any more.
+                self.metadata.last_fragment().vacant().iter().for_each(|slot| coverage.record_fenced(slot));
                 self.phase = Phase::Fencing { coverage, lac: EntryId::NONE };
                 self.wait_for_bookies(now);
                 self.send_fences(fx);
@@ -261,7 +273,7 @@ impl LedgerRecovery {
         let Phase::Fencing { coverage, .. } = &self.phase else { return };
         assert!(self.metadata.state == LedgerState::InRecovery, "LedgerRecovery I1: no fence before the mark");
         for (&to, slot) in self.metadata.last_fragment().bookies.iter().zip(0..) {
-            if !coverage.fenced().contains(slot) {
+            if to != VACANT && !coverage.fenced().contains(slot) {
                 let id = self.ids.allocate();
                 let request = BookieRequest::ReadLac { id, ledger: self.ledger, fence: true };
                 fx.push(LedgerEffect::Bookie { to, request });
@@ -290,7 +302,8 @@ impl LedgerRecovery {
         assert!(start >= fragment.first_entry || from_start, "LedgerRecovery I2: start {start} in the last fragment");
         let (ledger, options, bookies) = (self.ledger, self.options, fragment.bookies.clone());
         let reads = TailReads::new(ledger, self.metadata.replication, options, bookies, start);
-        let write_back = WriteBack::new(ledger, options, self.metadata.clone(), start);
+        let mut write_back = WriteBack::new(ledger, options, self.metadata.clone(), start);
+        write_back.leave_unavailable(&mut self.placement);
         self.phase = Phase::Copying(Box::new(Copying { reads, write_back, start, end_found: false }));
         self.wait_for_bookies(now);
         self.advance(now, fx);

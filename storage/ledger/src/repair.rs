@@ -1,7 +1,8 @@
 //! Gives the entries of a ledger back the copies that a lost bookie took away.
 //!
 //! **What**  [`RepairWork::Replace`]: in every settled fragment that names a lost bookie, each entry of that bookie is read from
-//! the other copies and written to a replacement, then the replacement takes its place in the metadata.
+//! the other copies and written to a replacement, then the replacement takes its place in the metadata. Vacant seats get
+//! bookies in the same way.
 //! [`RepairWork::Refill`]: a bookie that may have lost data gets its entries again and is then told that it is repaired.
 //! A fragment is settled when no writer or recovery adds to it any more: all but the last one of a ledger that is not closed.
 //!
@@ -30,7 +31,7 @@ mod tests;
 use crate::cas::{CasVerdict, MetadataCas};
 use crate::{
     LedgerEffect, LedgerMetadata, LedgerReader, LedgerState, MetadataOutcome, Placement, ReaderEvent, ReaderOptions,
-    RequestIds, Seeded, SeededBug, VersionedMetadata,
+    RequestIds, Seeded, SeededBug, VACANT, VersionedMetadata,
 };
 use base::{Effects, EntryId, ErrorClass, LedgerId, Mono, NodeId, Now, RequestId, earliest};
 use copying::{Copying, Step};
@@ -44,7 +45,7 @@ pub type RepairEffects = Effects<LedgerEffect<RepairEvent>>;
 /// What is to be repaired.
 #[derive(Clone, Debug)]
 pub enum RepairWork {
-    /// These bookies are lost: others, which the placement chooses, take their places.
+    /// These bookies are lost: others, which the placement chooses, take their places and the vacant ones.
     Replace { lost: BTreeSet<NodeId>, placement: Placement },
     /// This bookie is back but may have lost entries: it gets them again. Only for closed ledgers.
     Refill { bookie: NodeId },
@@ -53,7 +54,7 @@ pub enum RepairWork {
 impl RepairWork {
     fn concerns(&self, node: NodeId) -> bool {
         match self {
-            Self::Replace { lost, .. } => lost.contains(&node),
+            Self::Replace { lost, .. } => node == VACANT || lost.contains(&node),
             Self::Refill { bookie } => *bookie == node,
         }
     }
@@ -156,6 +157,8 @@ pub struct LedgerRepair {
     phase: Phase,
     /// Fragments that begin below this are done.
     done_below: EntryId,
+    /// For some fragment there was no bookie.
+    short: bool,
     /// Timeouts and failed reads in a row.
     attempts: u32,
     /// No read before this (I5).
@@ -194,6 +197,7 @@ impl LedgerRepair {
             reader,
             phase,
             done_below,
+            short: false,
             attempts,
             paced_until,
             entries,
@@ -307,13 +311,25 @@ impl LedgerRepair {
         if matches!(self.work, RepairWork::Refill { .. }) && !closed {
             return self.fail(RepairError::NotClosed { ledger: self.ledger }, fx);
         }
-        let fragments = self.metadata.fragments.iter().filter(|fragment| fragment.first_entry >= self.done_below);
-        let concerned = fragments.filter(|fragment| fragment.bookies.iter().any(|node| self.work.concerns(*node)));
-        let next = concerned.map(|fragment| (fragment.first_entry, self.settled_end(fragment.first_entry))).next();
-        match (next, &self.work) {
-            (Some((first, Some(end))), _) => self.copy_fragment(now, first, end, fx),
-            (None, RepairWork::Refill { .. }) => self.tell(now, fx),
-            (Some((_, None)) | None, _) => self.done(fx),
+        loop {
+            let fragments = self.metadata.fragments.iter().filter(|fragment| fragment.first_entry >= self.done_below);
+            let mut concerned = fragments.filter(|fragment| fragment.bookies.iter().any(|n| self.work.concerns(*n)));
+            let next = concerned.next().map(|fragment| (fragment.first_entry, self.settled_end(fragment.first_entry)));
+            match (next, &self.work) {
+                (Some((first, Some(end))), _) => {
+                    let targets = self.pick_targets(first);
+                    if targets.is_empty() {
+                        (self.done_below, self.short) = (first.next(), true);
+                        continue;
+                    }
+                    let (ledger, replication) = (self.ledger, self.metadata.replication);
+                    let copying = Copying::new(ledger, replication, self.options, first, end, targets);
+                    self.phase = Phase::Copying(Box::new(copying));
+                    return self.advance(now, fx);
+                }
+                (None, RepairWork::Refill { .. }) => return self.tell(now, fx),
+                (Some((_, None)) | None, _) => return self.done(fx),
+            }
         }
     }
 
@@ -324,7 +340,8 @@ impl LedgerRepair {
         if open { end.or(Some(EntryId(i64::MAX - 1))) } else { end }
     }
 
-    fn copy_fragment(&mut self, now: Now, first: EntryId, end: EntryId, fx: &mut RepairEffects) {
+    /// Who takes which seats of the fragment that begins at `first`; nobody when there is no bookie for any of them.
+    fn pick_targets(&mut self, first: EntryId) -> Vec<(u32, NodeId)> {
         let mut bookies = self.metadata.fragment_of(first).bookies.clone();
         let concerned: Vec<NodeId> = bookies.iter().filter(|node| self.work.concerns(**node)).copied().collect();
         let mut targets = Vec::new();
@@ -339,15 +356,12 @@ impl LedgerRepair {
                     placement.pick_replacement(&bookies, &leaving)
                 }
             };
-            let Some(target) = target else {
-                return self.fail(RepairError::NoReplacement { ledger: self.ledger }, fx);
-            };
-            bookies[index] = target;
-            targets.push((slot, target));
+            if let Some(target) = target {
+                bookies[index] = target;
+                targets.push((slot, target));
+            }
         }
-        let copying = Copying::new(self.ledger, self.metadata.replication, self.options, first, end, targets);
-        self.phase = Phase::Copying(Box::new(copying));
-        self.advance(now, fx);
+        targets
     }
 
     /// Does the next thing that can be done now.
@@ -452,6 +466,9 @@ impl LedgerRepair {
     }
 
     fn done(&mut self, fx: &mut RepairEffects) {
+        if self.short {
+            return self.fail(RepairError::NoReplacement { ledger: self.ledger }, fx);
+        }
         let last = self.metadata.last_fragment();
         let open = !matches!(self.metadata.state, LedgerState::Closed { .. });
         let unsettled = open && last.bookies.iter().any(|node| self.work.concerns(*node));

@@ -80,6 +80,11 @@ impl ReplicationConfig {
         self.write_quorum - self.ack_quorum + 1
     }
 
+    /// Seats of an ensemble that may be vacant: every write set keeps its ack quorum.
+    pub fn vacancies_max(self) -> u32 {
+        self.write_quorum - self.ack_quorum
+    }
+
     /// The slot of the ensemble that holds copy `copy` (0-based) of `entry` (I2).
     pub fn slot(self, entry: EntryId, copy: u32) -> u32 {
         let first = entry.0.rem_euclid(i64::from(self.ensemble));
@@ -92,6 +97,13 @@ impl ReplicationConfig {
             return SlotSet::first(self.ensemble);
         }
         (0..self.write_quorum).map(|copy| self.slot(entry, copy)).collect()
+    }
+
+    /// The last entry below `entry` that `slot` holds, given that it holds `entry`.
+    pub fn previous_of(self, entry: EntryId, slot: u32) -> EntryId {
+        let before = entry.previous();
+        let gap = i64::from(self.ensemble - self.write_quorum);
+        if self.write_set(before).contains(slot) { before } else { EntryId(before.0 - gap) }
     }
 
     /// How many consecutive entries from `entry` on `slot` holds: 0 when it does not hold `entry`, `None` for all.

@@ -12,7 +12,7 @@
 //! - I6  pending adds ≤ `options.pending_adds_max`, their bytes ≤ `options.pending_bytes_max` (or one single entry).
 //! - I7  while an ensemble change is under way only bookies of both ensembles count, so that whatever is confirmed
 //!   meanwhile has its ack quorum in whichever of the two a recovery finds.
-//! - I8  the ledger is closed by its writer only when nothing is pending, at its LAC.
+//! - I8  the ledger is closed by its writer only when nothing is pending, at its LAC; the copies that lack then are named.
 //!
 //! An acknowledgement is a lasting fact (this bookie holds this entry), so it is taken from any answer that names the
 //! entry, whichever copy of the request it answers.
@@ -23,6 +23,7 @@
 //! **Tests**  `writer/tests.rs`; the simulator in `tests/`.
 
 mod change;
+mod owed;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -31,13 +32,16 @@ use crate::cas::{CasVerdict, MetadataCas};
 use crate::pending::PendingAdds;
 use crate::{
     LedgerEffect, LedgerMetadata, LedgerState, MetadataOutcome, Placement, RequestIds, Seeded, SeededBug, SlotSet,
-    VersionedMetadata, Zones,
+    VACANT, VersionedMetadata, Zones,
 };
 use base::{Effects, EntryData, EntryId, ErrorClass, LedgerId, Mono, NodeId, Now, RequestId, earliest};
 use change::EnsembleChange;
 use slots::SlotWatch;
 use std::time::Duration;
 use wire::bookie::{AddOutcome, BookieRequest, BookieResponse};
+
+/// How long a close waits for the copies beyond the ack quorum of its last entries, so that a slow third copy costs no repair.
+const CLOSE_WAIT: Duration = Duration::from_millis(200);
 
 /// What a writer asks for.
 pub type WriterEffects = Effects<LedgerEffect<WriterEvent>>;
@@ -115,6 +119,10 @@ pub struct LedgerWriter {
     pending: PendingAdds,
     slots: SlotWatch,
     change: Option<Box<EnsembleChange>>,
+    /// A bookie of the ensemble is away; without a next entry it is left then.
+    leave_at: Option<Mono>,
+    /// The close waits so long for copies beyond the ack quorum.
+    close_by: Option<Mono>,
     /// Bytes of the confirmed entries.
     length: u64,
 }
@@ -145,6 +153,8 @@ impl LedgerWriter {
             placement,
             phase: Phase::Open,
             change: None,
+            leave_at: None,
+            close_by: None,
             length: 0,
         }
     }
@@ -168,6 +178,9 @@ impl LedgerWriter {
         assert!(within, "LedgerWriter I6: {} pending adds", self.pending.len());
         let slots = self.metadata.replication.write_set(entry).without(self.masked());
         self.send_copies(now, entry, &data, slots, fx);
+        if self.leave_at.is_some() {
+            self.start_change(now, fx);
+        }
         Ok(entry)
     }
 
@@ -237,7 +250,9 @@ impl LedgerWriter {
     /// The bookies that may be chosen as replacements from now on.
     pub fn set_available(&mut self, now: Now, bookies: Vec<NodeId>, fx: &mut WriterEffects) {
         self.placement.set_available(bookies);
-        self.start_change(now, fx);
+        if self.check_seats(now) {
+            self.start_change(now, fx);
+        }
     }
 
     /// Takes no more adds, waits until all are confirmed, then closes the ledger. Ends in `Closed` or `Fenced`.
@@ -254,6 +269,7 @@ impl LedgerWriter {
             Phase::Closing(cas) => Some(cas.next_deadline()),
             Phase::Open | Phase::Draining => {
                 let change = self.change.as_ref().map(|change| change.next_deadline());
+                let change = earliest(change, earliest(self.leave_at, self.close_by));
                 earliest(change, earliest(self.pending.next_deadline(), self.slots.next_deadline()))
             }
             Phase::Closed | Phase::Fenced => None,
@@ -272,9 +288,11 @@ impl LedgerWriter {
         let overdue = self.pending.overdue_slots(now.mono);
         self.slots.suspect(overdue.without(self.masked()));
         self.slots.check_silent(now.mono);
+        self.leave_at = self.leave_at.filter(|at| now.mono < *at);
         self.start_change(now, fx);
         let count = self.pending.postpone_overdue(now.mono, now.mono + self.options.add_timeout);
         self.resend(now, count, SlotSet::first(self.metadata.replication.ensemble()), fx);
+        self.close_when_drained(now, fx);
     }
 
     /// Whether `id` is a request of this machine.
@@ -348,6 +366,8 @@ impl LedgerWriter {
         let before = self.last_confirmed();
         while let Some((entry, add)) = self.pending.take_confirmed() {
             self.length += u64::try_from(add.data.len()).unwrap_or(u64::MAX);
+            let missing = self.metadata.replication.write_set(entry).without(add.acked());
+            self.slots.record_confirmed(entry, missing.without(self.metadata.last_fragment().vacant()));
             fx.push(LedgerEffect::Event(WriterEvent::Confirmed { ctx: add.ctx, entry }));
         }
         assert!(self.last_confirmed() >= before, "LedgerWriter I3: the LAC only grows from {before}");
@@ -358,10 +378,25 @@ impl LedgerWriter {
         if !matches!(self.phase, Phase::Draining) || !self.pending.is_empty() || self.change.is_some() {
             return;
         }
+        if self.waits_for_copies(now) {
+            return;
+        }
         assert!(self.last_confirmed() == self.last_added(), "LedgerWriter I8: nothing pending at the close");
-        let closed = self.metadata.closed_at(self.last_confirmed(), self.length);
+        let whole = self.without_owed(SlotSet::first(self.metadata.replication.ensemble()));
+        let closed = whole.closed_at(self.last_confirmed(), self.length);
         let cas = MetadataCas::start(&mut self.ids, self.ledger, self.version, closed, now, fx);
         self.phase = Phase::Closing(Box::new(cas));
+    }
+
+    /// Whether a bookie that is there owes copies and has a little time left for them.
+    fn waits_for_copies(&mut self, now: Now) -> bool {
+        let seats = self.metadata.last_fragment().bookies.iter().zip(0..);
+        let mut there = seats.filter(|(node, _)| self.placement.available().contains(node));
+        if !there.any(|(_, slot)| self.slots.owed(slot).next().is_some()) {
+            return false;
+        }
+        let until = *self.close_by.get_or_insert(now.mono + CLOSE_WAIT);
+        now.mono < until
     }
 
     fn handle_close_lost(&mut self, now: Now, actual: Option<VersionedMetadata>, fx: &mut WriterEffects) {
@@ -418,7 +453,7 @@ impl LedgerWriter {
         let (ledger, lac) = (self.ledger, self.last_confirmed());
         assert!(slots.intersection(self.masked()).is_empty(), "LedgerWriter I7: nothing for a bookie on its way out");
         for (&to, slot) in self.metadata.last_fragment().bookies.iter().zip(0..) {
-            if slots.contains(slot) {
+            if to != VACANT && slots.contains(slot) {
                 self.slots.record_sent(now.mono, slot, entry);
                 let (id, data) = (self.ids.allocate(), data.clone());
                 let request = BookieRequest::Add { id, ledger, entry, lac, recovery: false, data };

@@ -184,6 +184,24 @@ impl Opening {
         self.handle_recovery(now, index, outcome, site, store, fx)
     }
 
+    /// Other bookies take entries from now on.
+    pub(crate) fn set_available(
+        &mut self,
+        now: Now,
+        site: &mut Site,
+        store: &mut RecordStore,
+        fx: &mut Fx,
+    ) -> Option<OpenOutcome> {
+        for index in 0..self.recoveries.len() {
+            let outcome = self.recoveries[index].set_available(now, &site.bookies, fx);
+            let done = self.handle_recovery(now, index, outcome, site, store, fx);
+            if done.is_some() || self.recoveries.is_empty() {
+                return done;
+            }
+        }
+        None
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Mono> {
         let own = match &self.step {
             Step::Reading { due, .. } => Some(*due),

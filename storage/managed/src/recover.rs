@@ -145,6 +145,14 @@ impl Recovery {
         self.handle_events(relay_all(&mut inner, fx))
     }
 
+    /// The bookies that take what is recovered from now on.
+    pub(crate) fn set_available(&mut self, now: Now, bookies: &[NodeId], fx: &mut Fx) -> RecoveryOutcome {
+        let Step::Running(recovery) = &mut self.step else { return RecoveryOutcome::Pending };
+        let mut inner = Effects::new();
+        recovery.set_available(now, bookies.to_vec(), &mut inner);
+        self.handle_events(relay_all(&mut inner, fx))
+    }
+
     fn handle_events(&mut self, events: Vec<RecoveryEvent>) -> RecoveryOutcome {
         match (events.into_iter().next_back(), &self.step) {
             (Some(RecoveryEvent::Failed(error)), _) => RecoveryOutcome::Failed { reason: error.to_string() },

@@ -64,10 +64,10 @@ impl Site {
         Placement::new(self.bookies.clone(), Rng::new(seed)).with_zones(self.zones.clone())
     }
 
-    /// Metadata for a new ledger; `None` when too few bookies are available.
+    /// Metadata for a new ledger, with vacant seats where bookies lack; `None` when too few are available.
     pub(crate) fn new_ledger(&mut self, now: Now) -> Option<LedgerMetadata> {
         let replication = self.options.replication;
-        let ensemble = self.placement().pick_ensemble(replication.ensemble())?;
+        let ensemble = self.placement().pick_seats(replication)?;
         LedgerMetadata::new(replication, ensemble, now.wall_ms).ok()
     }
 

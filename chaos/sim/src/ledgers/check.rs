@@ -12,7 +12,7 @@
 //! - L9  metadata only goes forward.
 
 use base::{EntryData, EntryId, NodeId};
-use ledger::{LedgerMetadata, LedgerState};
+use ledger::{LedgerMetadata, LedgerState, VACANT};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
@@ -102,7 +102,7 @@ impl Checker {
 
     pub(super) fn may_read(&self, metadata: &LedgerMetadata) -> Result<(), Finding> {
         let ensemble = &metadata.last_fragment().bookies;
-        let fenced = ensemble.iter().filter(|node| self.fenced.contains(node)).count();
+        let fenced = ensemble.iter().filter(|node| **node == VACANT || self.fenced.contains(node)).count();
         if fenced < metadata.replication.fence_coverage() as usize {
             return Err(format!("L7: a recovery reads while only {fenced} of {ensemble:?} are fenced"));
         }

@@ -72,10 +72,11 @@ impl TopicSettings {
         options
     }
 
-    /// As many copies as the policies ask for and bookies can take.
+    /// As many copies as the policies ask for and the region has nodes, whether they are up or down: a ledger that begins while
+    /// one is down has its seat vacant.
     pub(crate) fn replication(&self, core: &Core) -> ReplicationConfig {
         let copies = self.policies.storage.persistence;
-        let nodes = u32::try_from(core.bookies.len()).unwrap_or(u32::MAX).max(1);
+        let nodes = u32::try_from(core.nodes.max(core.bookies.len())).unwrap_or(u32::MAX).max(1);
         let write_quorum = copies.bookkeeper_write_quorum.clamp(1, nodes);
         let ensemble = copies.bookkeeper_ensemble.clamp(write_quorum, nodes);
         let ack_quorum = copies.bookkeeper_ack_quorum.clamp(1, write_quorum);

@@ -51,6 +51,10 @@ pub struct NodeConfig {
     pub voter_grace_s: u64,
     /// The folder of the region's certificate authority, the same on every node; `DATA/identity` when `None`.
     pub identity: Option<PathBuf>,
+    /// How long a node may be down before others take the places of its bookie, seconds.
+    pub lost_after_s: u64,
+    /// How fast lost copies are made again, bytes per second.
+    pub repair_bytes_per_s: u64,
 }
 
 impl NodeConfig {
@@ -117,7 +121,13 @@ impl ServerConfig {
             message_bytes_max: 5 * 1024 * 1024,
             auth_check_s: 60,
             keep_alive_s: 30,
-            node: NodeConfig { peer_port: 6655, voter_grace_s: 600, ..NodeConfig::default() },
+            node: NodeConfig {
+                peer_port: 6655,
+                voter_grace_s: 600,
+                lost_after_s: 30,
+                repair_bytes_per_s: 16 << 20,
+                ..NodeConfig::default()
+            },
         }
     }
 

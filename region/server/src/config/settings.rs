@@ -81,6 +81,8 @@ pub(super) const SETTINGS: &[Setting] = settings! {
     "node" "peer_port" "" |s, v| number(&mut s.config.node.peer_port, v);
     "node" "zone" "" |s, v| { s.config.node.zone = text(v); Ok(()) };
     "node" "voter_grace_seconds" "" |s, v| number(&mut s.config.node.voter_grace_s, v);
+    "node" "lost_bookie_recovery_delay_seconds" "lostBookieRecoveryDelay" |s, v| number(&mut s.config.node.lost_after_s, v);
+    "node" "re_replication_bytes_per_second" "" |s, v| number(&mut s.config.node.repair_bytes_per_s, v);
     "node" "identity" "" |s, v| { s.config.node.identity = text(v).map(PathBuf::from); Ok(()) };
     "tls" "certificate_file" "tlsCertificateFilePath" |_, v| unbuilt_tls(v);
     "tls" "key_file" "tlsKeyFilePath" |_, v| unbuilt_tls(v);

@@ -63,3 +63,33 @@ fn an_ensemble_without_entries_is_replaced_rather_than_kept() {
     let added = replaced.with_ensemble(EntryId(7), nodes(&[5, 2, 4]));
     assert_eq!(added.fragments, [fragment(0, &[1, 2, 4]), fragment(7, &[5, 2, 4])]);
 }
+
+#[test]
+fn as_many_seats_may_be_vacant_as_leave_every_entry_its_ack_quorum() {
+    let of = |seats: &[u64]| {
+        let replication = ReplicationConfig::new(3, 3, 2).unwrap();
+        LedgerMetadata { replication, ..open(vec![fragment(0, seats)]) }
+    };
+    assert_eq!(of(&[0, 1, 2]).check(), Ok(()));
+    assert_eq!(of(&[0, 1, 2]).bookies(), nodes(&[1, 2]).into_iter().collect());
+    assert_eq!(of(&[0, 1, 2]).last_fragment().vacant().iter().collect::<Vec<_>>(), [0]);
+    assert!(of(&[0, 0, 2]).check().is_err(), "LedgerMetadata I2");
+    assert!(open(vec![fragment(0, &[0, 1, 2])]).check().is_err(), "LedgerMetadata I2: all copies must be acknowledged");
+}
+
+#[test]
+fn a_seat_is_vacated_for_a_run_of_entries_and_only_where_there_is_room() {
+    let replication = ReplicationConfig::new(3, 3, 2).unwrap();
+    let fragments = vec![fragment(0, &[1, 2, 3]), fragment(10, &[1, 2, 0]), fragment(20, &[1, 2, 3])];
+    let metadata = LedgerMetadata { replication, ..open(fragments) };
+    let vacated = metadata.with_vacated(NodeId(1), EntryId(5), EntryId(25));
+    let expected = [
+        fragment(0, &[1, 2, 3]),
+        fragment(5, &[0, 2, 3]),
+        fragment(10, &[1, 2, 0]),
+        fragment(20, &[0, 2, 3]),
+        fragment(25, &[1, 2, 3]),
+    ];
+    assert_eq!((vacated.fragments.as_slice(), vacated.check()), (expected.as_slice(), Ok(())));
+    assert_eq!(metadata.with_vacated(NodeId(9), EntryId(0), EntryId(25)), metadata);
+}

@@ -10,12 +10,13 @@
 //! - I2  silence, damage, overload and limbo are neither yes nor no (B5, B8).
 //! - I3  reads go to the ensemble that the writer wrote to, and they fence (B3).
 //! - I4  answers kept in memory ≤ `window_entries` per slot, all at or above `next`.
+//! - I5  a vacant seat denies every entry: the writer counted nobody there.
 //!
 //! **Tests**  the table below; the simulator in `tests/`.
 
 use super::{RecoveryEffects, RecoveryOptions};
 use crate::answer::follows;
-use crate::{LedgerEffect, ReadTally, ReadVerdict, ReplicationConfig, RequestIds, Seeded, SeededBug, SlotSet};
+use crate::{LedgerEffect, ReadTally, ReadVerdict, ReplicationConfig, RequestIds, Seeded, SeededBug, SlotSet, VACANT};
 use base::{EntryData, EntryId, LedgerId, NodeId, RequestId};
 use std::collections::BTreeMap;
 use wire::bookie::{BookieRequest, ReadOutcome, StoredEntry};
@@ -56,6 +57,8 @@ pub(super) struct TailReads {
     asked: Vec<Option<Asked>>,
     /// Slots whose last read brought no clear answer.
     silent: SlotSet,
+    /// Slots where nobody sits.
+    vacant: SlotSet,
 }
 
 impl TailReads {
@@ -68,7 +71,8 @@ impl TailReads {
     ) -> Self {
         let asked = vec![None; bookies.len()];
         let (answers, silent) = (BTreeMap::new(), SlotSet::EMPTY);
-        Self { ledger, replication, options, bookies, next, answers, asked, silent }
+        let vacant = (0..).zip(&bookies).filter(|(_, node)| **node == VACANT).map(|(slot, _)| slot).collect();
+        Self { ledger, replication, options, bookies, next, answers, asked, silent, vacant }
     }
 
     /// Asks the slots that may know the next entry and have not been asked; silent ones only when told to.
@@ -175,10 +179,12 @@ impl TailReads {
 
     fn answers_of(&mut self, entry: EntryId) -> &mut Answers {
         assert!(entry >= self.next, "TailReads I4: {entry} is not decided yet, {} is next", self.next);
-        let replication = self.replication;
-        self.answers
-            .entry(entry)
-            .or_insert_with(|| Answers { tally: ReadTally::new(replication, replication.write_set(entry)), data: None })
+        let (replication, vacant) = (self.replication, self.vacant);
+        self.answers.entry(entry).or_insert_with(|| {
+            let mut tally = ReadTally::new(replication, replication.write_set(entry));
+            vacant.iter().for_each(|slot| tally.record_negative(slot)); // I5
+            Answers { tally, data: None }
+        })
     }
 }
 

@@ -124,6 +124,13 @@ impl Setup {
         self.answer(from, BookieResponse::Added { id, ledger: LEDGER, entry, outcome: AddOutcome::Stored });
     }
 
+    /// An add answered whatever was asked of the bookie since.
+    fn answer_added(&mut self, from: u64, entry: i64) {
+        let id = RequestId::new(OwnerId(1), self.id_of(from).seq);
+        let (entry, outcome) = (EntryId(entry), AddOutcome::Stored);
+        self.answer(from, BookieResponse::Added { id, ledger: LEDGER, entry, outcome });
+    }
+
     fn tick(&mut self, at: u64) -> Vec<Seen> {
         self.recovery.on_deadline(ms(at), &mut self.fx);
         self.seen()
@@ -359,4 +366,25 @@ fn late_answers_to_reads_that_were_asked_again_are_ignored() {
     assert_eq!(setup.seen().len(), 2);
     setup.answer(1, late);
     assert_eq!(setup.seen(), []);
+}
+
+#[test]
+fn a_vacant_seat_is_fenced_and_denies_and_a_bookie_that_is_away_is_left_at_once() {
+    let replication = ReplicationConfig::new(3, 3, 2).unwrap();
+    let metadata = LedgerMetadata::new(replication, vec![VACANT, NodeId(2), NodeId(3)], 0).unwrap();
+    let mut setup = Setup::of(metadata, 0);
+    setup.recovery.set_available(ms(0), nodes(&[1, 2]), &mut setup.fx);
+    let mut setup = setup.fenced(&[2], -1);
+    // Bookie 3 is away: 1 fence is enough, for an ack quorum needed both.
+    let seen = setup.seen();
+    assert!(seen.contains(&Seen::Read { to: 2, from: 0 }), "{seen:?}");
+    setup.read(3, ReadOutcome::Unknown);
+    setup.read(2, entries(0..1));
+    let seen = setup.seen();
+    let both = [1, 2].map(|to| Seen::WriteBack { to, entry: 0 });
+    assert!(both.iter().all(|one| seen.contains(one)), "no timeout of bookie 3 is waited for: {seen:?}");
+    [1, 2].into_iter().for_each(|from| setup.answer_added(from, 0));
+    setup.read(2, ReadOutcome::NoSuchEntry);
+    assert!(setup.seen().contains(&closed(0, 10)), "the vacant seat and bookie 2 deny entry 1");
+    assert_eq!(setup.recovery.metadata().replication, replication);
 }

@@ -1,8 +1,8 @@
 //! Writes recovered entries back to an ack quorum before the ledger is closed.
 //!
 //! **What**  A node that gave an entry back may not have it on disk, so every copy is written again and only the answers
-//! to these writes count. A bookie that does not take them is replaced; the changed ensemble stays in memory until the
-//! close commits it, and another recovery never sees half of it.
+//! to these writes count. A bookie that is away, or does not take them in time, is replaced, or its seat becomes vacant; the
+//! changed ensemble stays in memory until the close commits it, and another recovery never sees half of it.
 //!
 //! **Invariants**
 //! - I1  entries are written back in order without a gap from the first recovered one on.
@@ -15,7 +15,7 @@
 
 use super::{RecoveryEffects, RecoveryOptions};
 use crate::pending::PendingAdds;
-use crate::{LedgerEffect, LedgerMetadata, Placement, RequestIds, SeededBug, SlotSet};
+use crate::{LedgerEffect, LedgerMetadata, Placement, RequestIds, SeededBug, SlotSet, VACANT};
 use base::{EntryData, EntryId, LedgerId, NodeId, Now};
 use wire::bookie::{AddOutcome, BookieRequest};
 
@@ -85,11 +85,24 @@ impl WriteBack {
         self.suspects = self.suspects.union(self.pending.overdue_slots(now.mono));
         let changed = self.replace_suspects(placement);
         self.pending.postpone_overdue(now.mono, now.mono + self.options.request_timeout);
+        self.resend(ids, fx);
+        changed
+    }
+
+    /// Leaves the bookies that are not available: others take their places, or nobody. Answers whether the ensemble changed.
+    pub(super) fn leave_unavailable(&mut self, placement: &mut Placement) -> bool {
+        let seats = self.metadata.last_fragment().bookies.iter().zip(0..);
+        let away = seats.filter(|(node, _)| !placement.available().contains(node)).map(|(_, slot)| slot).collect();
+        self.suspects = self.suspects.union(away);
+        self.replace_suspects(placement)
+    }
+
+    /// Sends everything that is missing again.
+    pub(super) fn resend(&self, ids: &mut RequestIds, fx: &mut RecoveryEffects) {
         let missing: Vec<_> = self.pending.iter().map(|(entry, add, slots)| (entry, add.data.clone(), slots)).collect();
         for (entry, data, slots) in missing {
             self.send_copies(entry, &data, slots, ids, fx);
         }
-        changed
     }
 
     /// Entries not yet on their ack quorum.
@@ -113,23 +126,11 @@ impl WriteBack {
     }
 
     fn replace_suspects(&mut self, placement: &mut Placement) -> bool {
-        let mut bookies = self.metadata.last_fragment().bookies.clone();
-        let by_slot = || bookies.iter().copied().zip(0..);
-        let suspected = by_slot().filter(|(_, slot)| self.suspects.contains(*slot));
-        let leaving: Vec<NodeId> = suspected.map(|(node, _)| node).collect();
-        let mut replaced = SlotSet::EMPTY;
-        for slot in self.suspects.iter() {
-            let (Ok(index), Some(node)) = (usize::try_from(slot), placement.pick_replacement(&bookies, &leaving))
-            else {
-                continue;
-            };
-            bookies[index] = node;
-            replaced.insert(slot);
-        }
-        self.suspects = self.suspects.without(replaced);
-        if replaced.is_empty() {
+        let seats = &self.metadata.last_fragment().bookies;
+        let Some((bookies, replaced)) = placement.reseat(seats, self.suspects, self.metadata.replication) else {
             return false;
-        }
+        };
+        self.suspects = self.suspects.without(replaced);
         let start = self.pending.first();
         assert!(start >= self.metadata.last_fragment().first_entry, "WriteBack I2: {start} is in the last fragment");
         self.pending.forget_acks(replaced);
@@ -149,7 +150,7 @@ impl WriteBack {
         let (ledger, lac) = (self.ledger, if advanced { self.pending.first().previous() } else { self.lac });
         assert!(lac == self.lac || advanced, "WriteBack I3: the LAC stays at {}", self.lac);
         for (&to, slot) in self.metadata.last_fragment().bookies.iter().zip(0..) {
-            if slots.contains(slot) {
+            if to != VACANT && slots.contains(slot) {
                 let (id, data) = (ids.allocate(), data.clone());
                 fx.push(LedgerEffect::Bookie {
                     to,

@@ -1,4 +1,4 @@
-//! The ensemble change: puts other bookies in the place of suspects, in the middle of an open ledger.
+//! The ensemble change: puts other bookies, or nobody, in the place of suspects, in the middle of an open ledger.
 //!
 //! **States**  none → proposed (compare-and-put under way) → won: new fragment in use, unconfirmed entries sent again;
 //! or → lost: fenced, or proposed anew when only older fragments were repaired meanwhile.
@@ -7,13 +7,21 @@
 //! - I1  the new fragment starts at LAC + 1 as of the proposal; entries confirmed later have their ack quorum among the
 //!   bookies that stay (LedgerWriter I7).
 //! - I2  every unconfirmed entry goes to the new bookies of its write set before anything is counted from them.
+//! - I3  what was confirmed without a bookie that leaves names it no longer: the metadata says which copies lack.
 //!
 //! **Tests**  `writer/tests.rs`; the simulator in `tests/`.
 
 use super::{LedgerWriter, Phase, WriterEffects, WriterEvent};
 use crate::cas::{CasVerdict, MetadataCas};
-use crate::{LedgerEffect, LedgerState, MetadataOutcome, RequestIds, Seeded, SeededBug, SlotSet, VersionedMetadata};
-use base::{Mono, NodeId, Now, RequestId};
+use crate::{
+    LedgerEffect, LedgerMetadata, LedgerState, MetadataOutcome, RequestIds, Seeded, SeededBug, SlotSet, VACANT,
+    VersionedMetadata,
+};
+use base::{EntryId, Mono, Now, RequestId};
+use std::time::Duration;
+
+/// How long an idle ledger keeps a bookie that is away.
+const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// A proposed ensemble and the slots in which it differs.
 #[derive(Debug)]
@@ -37,18 +45,21 @@ impl EnsembleChange {
 }
 
 impl LedgerWriter {
-    /// Proposes another ensemble when there are suspects and spare bookies. Otherwise the suspects stay: their entries
-    /// are sent again at each deadline, and the ledger goes on with the copies it gets.
+    /// Proposes another ensemble when there are suspects and spare bookies, or suspects that are away. Otherwise the suspects
+    /// stay: their entries are sent again at each deadline, and the ledger goes on with the copies it gets.
     pub(super) fn start_change(&mut self, now: Now, fx: &mut WriterEffects) {
         match self.phase {
             Phase::Open | Phase::Draining if self.change.is_none() => (),
             Phase::Open | Phase::Draining | Phase::Closing(_) | Phase::Closed | Phase::Fenced => return,
         }
-        let Some((bookies, replaced)) = self.pick_ensemble() else { return };
+        let seats = &self.metadata.last_fragment().bookies;
+        let reseated = self.placement.reseat(seats, self.slots.suspects(), self.metadata.replication);
+        let Some((bookies, replaced)) = reseated else { return };
+        self.leave_at = None;
         let start = self.pending.first();
         assert!(start == self.last_confirmed().next(), "EnsembleChange I1: the new ensemble starts at LAC + 1");
         let start = if self.options.seeded.has(SeededBug::EnsembleStartsAtLac) { start.previous() } else { start };
-        let proposed = self.metadata.with_ensemble(start.max(base::EntryId(0)), bookies);
+        let proposed = self.without_owed(replaced).with_ensemble(start.max(EntryId(0)), bookies);
         if !self.options.seeded.has(SeededBug::LacCountsReplacedBookies) {
             self.pending.forget_acks(replaced);
         }
@@ -58,26 +69,36 @@ impl LedgerWriter {
             return self.use_ensemble(now, VersionedMetadata { metadata, version: self.version }, replaced, fx);
         }
         self.change = Some(Box::new(EnsembleChange { cas, replaced }));
-        self.slots.replace(replaced);
+        self.slots.leave(replaced);
     }
 
-    /// The current ensemble with spare bookies in the slots of as many suspects as possible.
-    fn pick_ensemble(&mut self) -> Option<(Vec<NodeId>, SlotSet)> {
-        let suspects = self.slots.suspects();
-        let mut bookies = self.metadata.last_fragment().bookies.clone();
-        let by_slot = || bookies.iter().copied().zip(0..);
-        let leaving: Vec<NodeId> =
-            by_slot().filter(|(_, slot)| suspects.contains(*slot)).map(|(node, _)| node).collect();
-        let mut replaced = SlotSet::EMPTY;
-        for slot in suspects.iter() {
-            let (Ok(index), Some(node)) = (usize::try_from(slot), self.placement.pick_replacement(&bookies, &leaving))
-            else {
-                continue;
-            };
-            bookies[index] = node;
-            replaced.insert(slot);
+    /// The metadata with the seats of those who leave vacant for what was confirmed without them in the last fragment (I3).
+    pub(super) fn without_owed(&self, leaving: SlotSet) -> LedgerMetadata {
+        let last = self.metadata.last_fragment();
+        let mut metadata = self.metadata.clone();
+        for (node, slot) in last.bookies.iter().zip(0..).filter(|(_, slot)| leaving.contains(*slot)) {
+            for (from, to) in self.slots.owed(slot).filter(|(_, to)| *to >= last.first_entry) {
+                metadata = metadata.with_vacated(*node, from.max(last.first_entry), to.next());
+            }
         }
-        (!replaced.is_empty()).then_some((bookies, replaced))
+        metadata
+    }
+
+    /// Finds the seats whose bookies are not available, and whether somebody waits for another ensemble. An idle ledger waits
+    /// a while: its bookie may come back before it has missed anything.
+    pub(super) fn check_seats(&mut self, now: Now) -> bool {
+        let mut urgent = false;
+        for (node, slot) in self.metadata.last_fragment().bookies.iter().zip(0..) {
+            if self.placement.available().contains(node) {
+                self.slots.clear_absence(slot);
+            } else {
+                self.slots.suspect_absent(slot);
+                urgent |= *node == VACANT || self.slots.owed(slot).next().is_some();
+            }
+        }
+        let absent = !self.slots.suspects().is_empty();
+        self.leave_at = absent.then(|| self.leave_at.unwrap_or(now.mono + IDLE_MAX));
+        urgent || !self.pending.is_empty()
     }
 
     pub(super) fn handle_change_metadata(
@@ -137,10 +158,16 @@ impl LedgerWriter {
         );
         self.adopt(won);
         self.slots.replace(replaced);
+        // Confirmed since the proposal by those who stay.
+        for entry in (start.0..self.pending.first().0).map(EntryId) {
+            let sitting = replaced.without(self.metadata.last_fragment().vacant());
+            self.slots.record_confirmed(entry, self.metadata.replication.write_set(entry).intersection(sitting));
+        }
         fx.push(LedgerEffect::Event(WriterEvent::EnsembleChanged));
         if !self.options.seeded.has(SeededBug::EnsembleWithoutResend) {
             self.resend(now, self.pending.len(), replaced, fx); // I2
         }
+        self.check_seats(now);
         self.start_change(now, fx); // Others may have become suspects meanwhile.
         self.close_when_drained(now, fx);
     }

@@ -2,38 +2,48 @@
 //!
 //! **What**  An entry leaves the pending window at its ack quorum, so a dead bookie beyond the quorum would go unnoticed
 //! there. Here every slot has the last entry sent and the last acknowledged; a slot that owes one and stays silent for
-//! the add timeout becomes a suspect.
+//! the add timeout becomes a suspect. What was confirmed without a slot's acknowledgement is remembered until that comes, so
+//! that the metadata can say which copies lack.
 //!
 //! **Invariants**
 //! - I1  a slot that owes nothing is never waited for.
-//! - I2  any acknowledgement clears the suspicion: only silence and refusal make a suspect.
+//! - I2  any acknowledgement clears the suspicion: only silence and refusal make a suspect, and being away.
 
+use super::owed::Owed;
 use crate::{ReplicationConfig, SlotSet};
 use base::{EntryId, Mono, earliest};
 use std::time::Duration;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Slot {
     sent_up_to: EntryId,
     acked_up_to: EntryId,
     /// Since when it owes an answer without having given any.
     waiting_since: Option<Mono>,
+    owed: Owed,
 }
 
-const FRESH: Slot = Slot { sent_up_to: EntryId::NONE, acked_up_to: EntryId::NONE, waiting_since: None };
+impl Slot {
+    fn fresh() -> Self {
+        Self { sent_up_to: EntryId::NONE, acked_up_to: EntryId::NONE, waiting_since: None, owed: Owed::default() }
+    }
+}
 
 /// The slots of one writer's current ensemble.
 #[derive(Debug)]
 pub(super) struct SlotWatch {
     slots: Vec<Slot>,
     suspects: SlotSet,
+    /// Slots whose bookies are away, or where nobody sits.
+    absent: SlotSet,
+    replication: ReplicationConfig,
     timeout: Duration,
 }
 
 impl SlotWatch {
     pub(super) fn new(replication: ReplicationConfig, timeout: Duration) -> Self {
-        let slots = (0..replication.ensemble()).map(|_| FRESH).collect();
-        Self { slots, suspects: SlotSet::EMPTY, timeout }
+        let slots = (0..replication.ensemble()).map(|_| Slot::fresh()).collect();
+        Self { slots, suspects: SlotSet::EMPTY, absent: SlotSet::EMPTY, replication, timeout }
     }
 
     pub(super) fn record_sent(&mut self, now: Mono, slot: u32, entry: EntryId) {
@@ -50,12 +60,39 @@ impl SlotWatch {
         self.suspects.remove(slot); // I2
         if let Some(slot) = self.slot_mut(slot) {
             slot.acked_up_to = slot.acked_up_to.max(entry);
+            slot.owed.remove(entry);
             slot.waiting_since = (slot.acked_up_to < slot.sent_up_to).then_some(now); // I1
         }
     }
 
     pub(super) fn suspect(&mut self, slots: SlotSet) {
         self.suspects = self.suspects.union(slots);
+    }
+
+    /// The entry was confirmed; these slots have not acknowledged it.
+    pub(super) fn record_confirmed(&mut self, entry: EntryId, missing: SlotSet) {
+        for index in missing.iter() {
+            let previous = self.replication.previous_of(entry, index);
+            if let Some(slot) = self.slot_mut(index) {
+                slot.owed.insert(previous, entry);
+            }
+        }
+    }
+
+    /// The confirmed entries that a slot has not acknowledged, as runs from the first to the last.
+    pub(super) fn owed(&self, slot: u32) -> impl Iterator<Item = (EntryId, EntryId)> {
+        let slot = usize::try_from(slot).ok().and_then(|index| self.slots.get(index));
+        slot.into_iter().flat_map(|slot| slot.owed.runs())
+    }
+
+    /// The slot's bookie is away.
+    pub(super) fn suspect_absent(&mut self, slot: u32) {
+        self.absent.insert(slot);
+    }
+
+    /// The slot's bookie is not, or no longer, away.
+    pub(super) fn clear_absence(&mut self, slot: u32) {
+        self.absent.remove(slot);
     }
 
     /// Makes suspects of the slots that have been silent for the timeout. They are waited for again from the next
@@ -70,18 +107,29 @@ impl SlotWatch {
         }
     }
 
+    /// Other bookies are proposed for these slots: nobody waits for those who leave. What they owe is still to be said.
+    pub(super) fn leave(&mut self, slots: SlotSet) {
+        (self.suspects, self.absent) = (self.suspects.without(slots), self.absent.without(slots));
+        for slot in slots.iter() {
+            if let Some(slot) = self.slot_mut(slot) {
+                slot.waiting_since = None;
+            }
+        }
+    }
+
     /// Other bookies stand in these slots now.
     pub(super) fn replace(&mut self, slots: SlotSet) {
         self.suspects = self.suspects.without(slots);
+        self.absent = self.absent.without(slots);
         for slot in slots.iter() {
             if let Some(slot) = self.slot_mut(slot) {
-                *slot = FRESH;
+                *slot = Slot::fresh();
             }
         }
     }
 
     pub(super) fn suspects(&self) -> SlotSet {
-        self.suspects
+        self.suspects.union(self.absent)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Mono> {

@@ -187,7 +187,9 @@ fn b7_a_new_ensemble_starts_above_the_lac_and_is_used_only_once_its_cas_won() {
     }
     setup.seen();
     setup.answer(1, 3, 2, AddOutcome::ReadOnly);
-    let changed = setup.writer.metadata().with_ensemble(EntryId(1), nodes(&[1, 2, 4]));
+    // Entry 0 was confirmed without bookie 3, which never acknowledged it.
+    let lacking = setup.writer.metadata().with_ensemble(EntryId(0), vec![NodeId(1), NodeId(2), VACANT]);
+    let changed = lacking.with_ensemble(EntryId(1), nodes(&[1, 2, 4]));
     let proposal = setup.fx.iter().next().cloned();
     assert!(matches!(proposal, Some(LedgerEffect::CasMetadata { version: 1, metadata, .. }) if metadata == changed));
     setup.stored(1, 1);
@@ -352,6 +354,73 @@ fn a_store_without_an_answer_is_asked_again_until_the_close_is_known() {
     let current = MetadataOutcome::Current(Some(VersionedMetadata { metadata: proposed, version: 2 }));
     assert_eq!(setup.answer_metadata(102, current), None, "it reads first: the put may have happened");
     assert_eq!(setup.seen(), [Seen::Event(WriterEvent::Closed { last_entry: EntryId::NONE, length: 0 })]);
+}
+
+#[test]
+fn a_bookie_that_is_away_leaves_its_seat_vacant_and_gets_it_back() {
+    let mut setup = Setup::new(3, 3, 2, 0);
+    (0..2).for_each(|ctx| setup.add(0, ctx));
+    for (from, entry) in [(1, 0), (2, 0), (3, 0), (1, 1)] {
+        setup.stored(from, entry);
+    }
+    setup.stored(2, 1);
+    setup.seen();
+    // Entry 1 was confirmed without bookie 3, which goes away.
+    setup.writer.set_available(ms(1), nodes(&[1, 2]), &mut setup.fx);
+    let left = setup.answer_metadata(2, MetadataOutcome::Committed { version: 2 }).unwrap();
+    let vacant = Fragment { first_entry: EntryId(1), bookies: vec![NodeId(1), NodeId(2), VACANT] };
+    assert_eq!(left.fragments[1], vacant, "EnsembleChange I3");
+    setup.seen();
+    setup.add(3, 2);
+    let sent = [Seen::Add { to: 1, entry: 2, lac: 1 }, Seen::Add { to: 2, entry: 2, lac: 1 }];
+    assert_eq!(setup.seen(), sent, "nothing goes to a vacant seat");
+    [1, 2].into_iter().for_each(|from| setup.stored(from, 2));
+    assert_eq!(setup.confirmed(), [2], "two copies are the ack quorum");
+    setup.writer.set_available(ms(4), nodes(&[1, 2, 3]), &mut setup.fx);
+    let back = setup.answer_metadata(5, MetadataOutcome::Committed { version: 3 }).unwrap();
+    assert_eq!(back.fragments.last(), Some(&Fragment { first_entry: EntryId(3), bookies: nodes(&[1, 2, 3]) }));
+    let ends = [1, 2].map(|first| back.settled_end(EntryId(first)));
+    assert_eq!(ends, [Some(EntryId(2)), Some(EntryId(3))], "a repair may fill what lacks");
+}
+
+#[test]
+fn an_idle_ledger_keeps_a_bookie_that_is_soon_back() {
+    let mut setup = Setup::new(3, 3, 2, 0);
+    setup.add(0, 0);
+    [1, 2, 3].into_iter().for_each(|from| setup.stored(from, 0));
+    setup.seen();
+    setup.writer.set_available(ms(1), nodes(&[1, 2]), &mut setup.fx);
+    setup.writer.set_available(ms(2_000), nodes(&[1, 2, 3]), &mut setup.fx);
+    assert_eq!((setup.seen(), setup.writer.next_deadline()), (vec![], None));
+    setup.writer.set_available(ms(3_000), nodes(&[1, 2]), &mut setup.fx);
+    let due = setup.writer.next_deadline().unwrap();
+    setup.writer.on_deadline(Now { mono: due, wall_ms: 0 }, &mut setup.fx);
+    assert!(matches!(setup.seen()[..], [Seen::Cas { .. }]), "it is gone for long: what it has is settled for a repair");
+}
+
+#[test]
+fn bookies_that_are_needed_for_the_ack_quorum_keep_their_seats() {
+    let mut setup = Setup::new(3, 3, 2, 0);
+    setup.add(0, 0);
+    setup.seen();
+    setup.writer.set_available(ms(1), nodes(&[1]), &mut setup.fx);
+    assert_eq!(setup.seen(), [], "with two away nothing would be gained");
+}
+
+#[test]
+fn a_close_names_the_copies_that_lack_and_waits_a_moment_for_slow_ones() {
+    let mut setup = Setup::new(3, 3, 2, 0);
+    (0..2).for_each(|ctx| setup.add(0, ctx));
+    for (from, entry) in [(1, 0), (2, 0), (1, 1), (2, 1)] {
+        setup.stored(from, entry);
+    }
+    setup.stored(3, 0);
+    setup.writer.close(ms(2), &mut setup.fx);
+    assert!(!setup.seen().iter().any(|seen| matches!(seen, Seen::Cas { .. })), "bookie 3 may still answer");
+    setup.writer.on_deadline(ms(202), &mut setup.fx);
+    let closed = setup.answer_metadata(203, MetadataOutcome::Committed { version: 2 }).unwrap();
+    let vacant = Fragment { first_entry: EntryId(1), bookies: vec![NodeId(1), NodeId(2), VACANT] };
+    assert_eq!((closed.fragments.len(), &closed.fragments[1]), (2, &vacant), "LedgerWriter I8");
 }
 
 proptest! {

@@ -15,7 +15,7 @@
 
 use crate::bookie::ModelBookie;
 use base::{EntryData, EntryId, NodeId};
-use ledger::{LedgerMetadata, LedgerState};
+use ledger::{LedgerMetadata, LedgerState, VACANT};
 use std::collections::BTreeMap;
 
 /// What was broken, with the number of the invariant.
@@ -74,7 +74,8 @@ impl Checker {
         for entry in range.map(EntryId) {
             let fragment = metadata.fragment_of(entry);
             let content = usize::try_from(entry.0).ok().and_then(|index| self.added.get(index)).map(|(_, data)| data);
-            let has = |slot: &u32| bookies[&fragment.bookies[usize::try_from(*slot).unwrap()]].holds(entry) == content;
+            let node = |slot: u32| bookies.get(&fragment.bookies[usize::try_from(slot).unwrap()]);
+            let has = |slot: &u32| node(*slot).is_some_and(|bookie| bookie.holds(entry) == content);
             let copies = replication.write_set(entry).iter().filter(has).count();
             if content.is_none() || copies < usize::try_from(replication.ack_quorum()).unwrap() {
                 return Err(format!("C2/C4/C9: entry {entry} has {copies} copies on {:?}", fragment.bookies));
@@ -114,7 +115,8 @@ impl Checker {
 /// C7: at the moment of a recovery's read.
 pub(crate) fn check_fenced(metadata: &LedgerMetadata, bookies: &Bookies) -> Result<(), Violation> {
     let ensemble = &metadata.last_fragment().bookies;
-    let fenced = ensemble.iter().filter(|node| bookies[node].is_fenced()).count();
+    // On a vacant seat nobody can take an entry.
+    let fenced = ensemble.iter().filter(|node| **node == VACANT || bookies[node].is_fenced()).count();
     if u32::try_from(fenced).unwrap() < metadata.replication.fence_coverage() {
         return Err(format!("C7: a recovery reads while only {fenced} of {ensemble:?} are fenced"));
     }
@@ -128,8 +130,8 @@ pub(crate) fn check_end(before: &LedgerMetadata, end: EntryId, bookies: &Bookies
     }
     let ensemble = &before.last_fragment().bookies;
     let denies = |slot: &u32| {
-        let bookie = &bookies[&ensemble[usize::try_from(*slot).unwrap()]];
-        bookie.is_fenced() && bookie.holds(end.next()).is_none()
+        let bookie = bookies.get(&ensemble[usize::try_from(*slot).unwrap()]);
+        bookie.is_none_or(|bookie| bookie.is_fenced() && bookie.holds(end.next()).is_none())
     };
     let denying = before.replication.write_set(end.next()).iter().filter(denies).count();
     if u32::try_from(denying).unwrap() < before.replication.negative_coverage() {

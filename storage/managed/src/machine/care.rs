@@ -62,7 +62,10 @@ impl ManagedLedger {
     /// The nodes that may take new ledgers and new copies.
     pub fn set_bookies(&mut self, now: Now, bookies: Vec<NodeId>, fx: &mut Fx) {
         self.site.bookies = bookies;
-        if self.is_running() {
+        if let Phase::Opening(opening) = &mut self.phase {
+            let outcome = opening.set_available(now, &mut self.site, &mut self.store, fx);
+            self.finish_open(now, outcome, fx);
+        } else if self.is_running() {
             let events = self.appender.set_available(now, &self.site, fx);
             self.handle_writer(now, events, fx);
             let outcomes = self.cursor_log.set_available(now, &mut self.store, &self.site, fx);

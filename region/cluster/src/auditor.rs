@@ -1,0 +1,382 @@
+//! Gives entries back the copies that lost nodes took away: BookKeeper's auditor and its replication worker in one.
+//!
+//! **What**  The node that leads the metadata looks through all ledgers when nodes came or went, and from time to time. What
+//! names a bookie that is down, or a vacant seat, lacks copies: that is counted for operators at once, and repaired when the
+//! node has been down for the grace period, or when a bookie can take the seat. A ledger that nobody writes any more although it
+//! was never closed (its topic is not in use since its owner died) is recovered first, as its next owner would. Everything is
+//! found again by looking, so that a change of leader costs a repetition and nothing else.
+//!
+//! **States**  following → waiting → listing (page by page) → repairing (ledger by ledger, fewest copies first) → waiting.
+//!
+//! **Invariants**
+//! - I1  only a leader lists or repairs; a repair that is under way ends with its leadership.
+//! - I2  a node that is down for less than the grace period is not replaced: it may come back with all that it had.
+//! - I3  one ledger is repaired at a time, and the next one begins only when the bytes of the one before are paid for, so
+//!   that the rate holds over any number of ledgers.
+//! - I4  at most [`LEDGERS_MAX`] ledgers are remembered; the others are found by the next look.
+//! - I5  a ledger is ended only when it has lacked copies in its last fragment for [`UNWRITTEN_AFTER`] although others could take
+//!   them: a writer that lives would have changed its ensemble long before.
+//!
+//! **Not here**  The copying and the compare-and-put of one ledger (`work`, `ledger::LedgerRepair`); bookies that are there and
+//! have lost entries.
+//!
+//! **Tests**  `auditor/tests.rs`.
+
+mod page;
+#[cfg(test)]
+mod tests;
+mod work;
+
+use crate::View;
+use base::{Effects, LedgerId, Mono, NodeId, Now, OwnerId, RequestId, Rng, earliest};
+use ledger::{Placement, RepairOptions, RepairWork, RequestIds, VACANT, Zones};
+use meta_api::{MetaRequest, MetaResponse};
+use page::{Found, Lacking, read_page};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+use tenancy::keys;
+use wire::bookie::{BookieRequest, BookieResponse};
+use work::{Ended, Work};
+
+/// Ledgers remembered between a look and their repair.
+const LEDGERS_MAX: usize = 10_000;
+/// Ledgers asked for at once.
+const PAGE: u32 = 512;
+/// Pause between a change of the nodes and the look at the ledgers: changes come in groups.
+const SETTLE: Duration = Duration::from_millis(200);
+/// How soon the auditor looks again while something lacks copies; doubled each time that nothing could be done about it …
+const AGAIN: Duration = Duration::from_secs(2);
+/// … so often at most.
+const AGAIN_DOUBLED_MAX: u32 = 5;
+/// How long a ledger's last fragment may lack copies that others could take before it counts as written by nobody: a writer
+/// changes its ensemble within 10 s.
+const UNWRITTEN_AFTER: Duration = Duration::from_secs(20);
+/// How long a page may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Times and rates.
+#[derive(Clone, Copy, Debug)]
+pub struct AuditorOptions {
+    /// How long a node may be down before others take the places of its bookie.
+    pub grace: Duration,
+    /// How often everything is looked at when nothing happens.
+    pub every: Duration,
+    /// How one ledger is repaired; its rate is that of all repairs.
+    pub repair: RepairOptions,
+}
+
+impl AuditorOptions {
+    /// What a server uses: 30 s of grace, a look each 10 min, and the rate of [`RepairOptions::standard`].
+    pub fn standard() -> Self {
+        let (grace, every) = (Duration::from_secs(30), Duration::from_secs(600));
+        Self { grace, every, repair: RepairOptions::standard() }
+    }
+
+    /// The same with another grace and another rate, bytes per second.
+    pub fn new(grace: Duration, bytes_per_s: u64) -> Self {
+        let repair = RepairOptions { bytes_per_s: bytes_per_s.max(1), ..RepairOptions::standard() };
+        Self { grace, repair, ..Self::standard() }
+    }
+}
+
+/// Numbers for metrics. Those of a look are 0 on a node that does not lead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuditStats {
+    /// Ledgers with entries that have, or will have, fewer copies than their write quorum.
+    pub ledgers: u64,
+    /// Such entries, where they can be counted: not in the fragment that is still written.
+    pub entries: u64,
+    /// Those of them with fewer copies than the ack quorum.
+    pub entries_below_ack_quorum: u64,
+    /// Repaired by this process since it started.
+    pub repaired_ledgers_total: u64,
+    pub repaired_entries_total: u64,
+    pub repaired_bytes_total: u64,
+    pub failed_repairs_total: u64,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditorEffect {
+    Meta { id: RequestId, request: MetaRequest },
+    Bookie { to: NodeId, request: BookieRequest },
+}
+
+#[derive(Debug)]
+enum Phase {
+    Waiting { due: Mono },
+    Listing { id: RequestId, deadline: Mono, found: Box<Found> },
+    Repairing { work: Option<Box<Work>>, resume: Mono },
+}
+
+/// The machine of one node.
+#[derive(Debug)]
+pub struct Auditor {
+    owner: OwnerId,
+    options: AuditorOptions,
+    leading: bool,
+    /// Since when nodes are down, as this leader knows it.
+    down: BTreeMap<NodeId, Mono>,
+    /// The nodes that were alive at the last change.
+    alive: BTreeSet<NodeId>,
+    phase: Phase,
+    /// What is to be repaired, in this order.
+    queue: VecDeque<Lacking>,
+    /// Since when ledgers that are not closed lack copies that others could take.
+    unsettled: BTreeMap<LedgerId, Mono>,
+    /// Something was repaired since the last look.
+    progressed: bool,
+    /// Looks in a row that found nothing that can be repaired now.
+    looks: u32,
+    machines: u32,
+    seq: u64,
+    stats: AuditStats,
+}
+
+impl Auditor {
+    /// `owner` names its requests to the metadata and to bookies.
+    pub fn new(owner: OwnerId, options: AuditorOptions) -> Self {
+        Self {
+            owner,
+            options,
+            leading: false,
+            down: BTreeMap::new(),
+            alive: BTreeSet::new(),
+            phase: Phase::Waiting { due: Mono::default() },
+            queue: VecDeque::new(),
+            unsettled: BTreeMap::new(),
+            progressed: false,
+            looks: 0,
+            machines: 0,
+            seq: 0,
+            stats: AuditStats::default(),
+        }
+    }
+
+    pub fn set_options(&mut self, options: AuditorOptions) {
+        self.options = options;
+    }
+
+    /// Whether this node leads the metadata.
+    pub fn set_leading(&mut self, now: Now, leading: bool, view: &View) {
+        if self.leading == leading {
+            return;
+        }
+        self.leading = leading;
+        self.queue.clear();
+        self.down.clear();
+        self.alive.clear();
+        self.unsettled.clear();
+        self.looks = 0;
+        self.phase = Phase::Waiting { due: now.mono + SETTLE }; // I1
+        (self.stats.ledgers, self.stats.entries, self.stats.entries_below_ack_quorum) = (0, 0, 0);
+        self.handle_view(now, view);
+    }
+
+    /// The view changed.
+    pub fn handle_view(&mut self, now: Now, view: &View) {
+        if !self.leading {
+            return;
+        }
+        let alive: BTreeSet<NodeId> = view.live_nodes().collect();
+        for (node, ..) in view.nodes() {
+            if alive.contains(&node) {
+                self.down.remove(&node);
+            } else {
+                self.down.entry(node).or_insert(now.mono);
+            }
+        }
+        self.down.retain(|node, _| view.node(*node).is_some());
+        if alive != self.alive {
+            (self.alive, self.looks) = (alive, 0);
+            if let Phase::Waiting { due } = &mut self.phase {
+                *due = (*due).min(now.mono + SETTLE);
+            }
+        }
+    }
+
+    /// The answer to a metadata request of this machine.
+    pub fn handle_meta(
+        &mut self,
+        now: Now,
+        id: RequestId,
+        response: MetaResponse,
+        view: &View,
+        fx: &mut Effects<AuditorEffect>,
+    ) {
+        match &mut self.phase {
+            Phase::Listing { id: asked, .. } if *asked == id => self.handle_page(now, response, view, fx),
+            Phase::Repairing { work: Some(work), .. } if work.owns(id) => {
+                let ended = work.handle_meta(now, id, page::outcome(response), fx);
+                self.go_on(now, ended);
+            }
+            Phase::Waiting { .. } | Phase::Listing { .. } | Phase::Repairing { .. } => (),
+        }
+    }
+
+    /// A bookie's answer to this machine.
+    pub fn handle_bookie(&mut self, now: Now, from: NodeId, response: BookieResponse, fx: &mut Effects<AuditorEffect>) {
+        let Phase::Repairing { work: Some(work), .. } = &mut self.phase else { return };
+        let ended = work.handle_bookie(now, from, response, fx);
+        self.go_on(now, ended);
+    }
+
+    pub fn next_deadline(&self) -> Option<Mono> {
+        if !self.leading {
+            return None;
+        }
+        match &self.phase {
+            Phase::Waiting { due } => Some(*due),
+            Phase::Listing { deadline, .. } => Some(*deadline),
+            Phase::Repairing { work: Some(work), .. } => work.next_deadline(),
+            Phase::Repairing { work: None, resume } => Some(*resume),
+        }
+    }
+
+    pub fn on_deadline(&mut self, now: Now, view: &View, fx: &mut Effects<AuditorEffect>) {
+        if !self.leading || self.next_deadline().is_none_or(|due| now.mono < due) {
+            return;
+        }
+        match &mut self.phase {
+            Phase::Waiting { .. } => self.ask_page(now, Box::default(), fx),
+            Phase::Listing { .. } => self.wait(now, AGAIN),
+            Phase::Repairing { work: Some(work), .. } => {
+                let ended = work.on_deadline(now, fx);
+                self.go_on(now, ended);
+            }
+            Phase::Repairing { work: None, .. } => self.repair_next(now, view, fx),
+        }
+    }
+
+    pub fn stats(&self) -> AuditStats {
+        self.stats
+    }
+
+    // ---- looking ----
+
+    fn wait(&mut self, now: Now, pause: Duration) {
+        // The end of a grace period is a reason to look.
+        let ripe = self.down.values().map(|since| *since + self.options.grace).filter(|at| *at > now.mono);
+        let due = ripe.fold(None, |first, at| earliest(first, Some(at)));
+        let due = earliest(due, Some(now.mono + pause)).unwrap_or(now.mono + pause);
+        self.phase = Phase::Waiting { due };
+    }
+
+    fn ask_page(&mut self, now: Now, found: Box<Found>, fx: &mut Effects<AuditorEffect>) {
+        assert!(self.leading, "Auditor I1: only a leader lists");
+        self.seq += 1;
+        // Machine 0; repairs have numbers from 1 on.
+        let id = RequestId::new(self.owner, self.seq);
+        let request = MetaRequest::Range { prefix: keys::LEDGERS.to_owned(), after: found.after.clone(), limit: PAGE };
+        fx.push(AuditorEffect::Meta { id, request });
+        self.phase = Phase::Listing { id, deadline: now.mono + ANSWER_TIMEOUT, found };
+    }
+
+    fn handle_page(&mut self, now: Now, response: MetaResponse, view: &View, fx: &mut Effects<AuditorEffect>) {
+        let MetaResponse::Range { items, more } = response else { return self.wait(now, AGAIN) };
+        let Phase::Listing { found, .. } = &mut self.phase else { return };
+        let mut found = std::mem::take(found);
+        read_page(&items, &self.alive, LEDGERS_MAX, &mut found); // I4
+        found.after = items.into_iter().next_back().map(|(key, _)| key);
+        if more && found.after.is_some() {
+            return self.ask_page(now, found, fx);
+        }
+        let stats = &mut self.stats;
+        (stats.ledgers, stats.entries) = (found.ledgers, found.entries);
+        stats.entries_below_ack_quorum = found.entries_below_ack_quorum;
+        let lost = self.lost(now, view);
+        let open: Vec<NodeId> = view.open_nodes().collect();
+        let mut lacking = found.lacking;
+        lacking.retain_mut(|one| {
+            one.ends = one.is_unsettled(&lost, &open);
+            one.ends || one.is_repairable(&lost, &open)
+        });
+        self.leave_to_writers(now, &mut lacking, &lost, &open);
+        lacking.sort_by_key(|one| (one.copies_left, one.ledger));
+        assert!(lacking.len() <= LEDGERS_MAX, "Auditor I4: {} ledgers", lacking.len());
+        self.looks = if lacking.is_empty() { (self.looks + 1).min(AGAIN_DOUBLED_MAX) } else { 0 };
+        (self.queue, self.progressed) = (lacking.into(), false);
+        self.repair_next(now, view, fx);
+    }
+
+    /// Takes the ledgers out whose writers may still change their ensembles themselves (I5).
+    fn leave_to_writers(&mut self, now: Now, lacking: &mut Vec<Lacking>, lost: &Lost, open: &[NodeId]) {
+        let seen: BTreeSet<LedgerId> = lacking.iter().filter(|one| one.ends).map(|one| one.ledger).collect();
+        self.unsettled.retain(|ledger, _| seen.contains(ledger));
+        lacking.retain_mut(|one| {
+            if !one.ends {
+                return true;
+            }
+            let since = *self.unsettled.entry(one.ledger).or_insert(now.mono);
+            one.ends = since + UNWRITTEN_AFTER <= now.mono;
+            one.ends || one.is_repairable(lost, open)
+        });
+    }
+
+    /// The bookies whose places others take: down for the grace period (I2), or no longer of the region, as this leader
+    /// sees it.
+    fn lost(&self, now: Now, view: &View) -> Lost {
+        let ripe = |since: &Mono| *since + self.options.grace <= now.mono;
+        let kept = view.nodes().map(|(node, ..)| node).filter(|node| !self.down.get(node).is_some_and(ripe));
+        Lost { kept: kept.collect() }
+    }
+
+    // ---- repairing ----
+
+    fn repair_next(&mut self, now: Now, view: &View, fx: &mut Effects<AuditorEffect>) {
+        assert!(self.leading, "Auditor I1: only a leader repairs");
+        let Some(next) = self.queue.pop_front() else {
+            let pause = match (self.progressed, self.stats.ledgers) {
+                (true, _) => SETTLE,
+                (false, 0) => self.options.every,
+                (false, _) => AGAIN * (1 << self.looks),
+            };
+            return self.wait(now, pause);
+        };
+        let kept = self.lost(now, view);
+        let lost = next.bookies.iter().filter(|node| kept.is_lost(**node)).copied().collect();
+        let rng = Rng::new(next.ledger.0 ^ now.wall_ms);
+        let zones: Zones = view.zones().collect();
+        let placement = Placement::new(view.open_nodes().collect(), rng).with_zones(zones);
+        self.machines = self.machines % 0x00ff_ffff + 1;
+        let ids = RequestIds::new(self.owner, self.machines);
+        let subject = (next.key, next.ledger, next.metadata);
+        let (work, ended) = if next.ends {
+            Work::end(ids, subject, placement, now, fx)
+        } else {
+            Work::repair(ids, subject, RepairWork::Replace { lost, placement }, self.options.repair, now, fx)
+        };
+        self.phase = Phase::Repairing { work: Some(Box::new(work)), resume: now.mono };
+        self.go_on(now, ended);
+    }
+
+    /// Goes on with the next ledger when the work on this one has ended.
+    fn go_on(&mut self, now: Now, ended: Option<Ended>) {
+        let (Phase::Repairing { work: Some(work), .. }, Some(ended)) = (&self.phase, ended) else { return };
+        let (entries, bytes) = work.copied();
+        // I3: what was copied is paid for, from the start of this repair on.
+        let cost = Duration::from_secs_f64(bytes as f64 / self.options.repair.bytes_per_s.max(1) as f64);
+        let resume = work.started + cost;
+        let stats = &mut self.stats;
+        stats.repaired_entries_total += entries;
+        stats.repaired_bytes_total += bytes;
+        match ended {
+            Ended::Closed => (),
+            Ended::Repaired => stats.repaired_ledgers_total += 1,
+            Ended::Failed => stats.failed_repairs_total += 1,
+        }
+        self.progressed |= ended != Ended::Failed;
+        self.phase = Phase::Repairing { work: None, resume: resume.max(now.mono) };
+    }
+}
+
+/// Who keeps a place in ledgers.
+struct Lost {
+    kept: BTreeSet<NodeId>,
+}
+
+impl Lost {
+    fn is_lost(&self, node: NodeId) -> bool {
+        node != VACANT && !self.kept.contains(&node)
+    }
+}

@@ -1,0 +1,35 @@
+//! The way between the machines that ask bookies, the broker and the auditor, and this node's bookie and the others.
+
+use super::{AUDITOR_OWNER, Node, Output};
+use base::{Effects, NodeId, Now};
+use broker::io::BrokerInput;
+use cluster::{Auditor, AuditorEffect, View};
+use wire::bookie::{BookieRequest, BookieResponse};
+
+impl Node {
+    pub(super) fn audit(&mut self, act: impl FnOnce(&mut Auditor, &View, &mut Effects<AuditorEffect>)) {
+        let Some(view) = self.broker.core().cluster.view() else { return };
+        let mut fx = Effects::new();
+        act(&mut self.auditor, view, &mut fx);
+        self.steps.extend(fx.take().into_iter().map(super::Step::Auditor));
+        self.broker.set_audit(self.auditor.stats());
+    }
+
+    /// To whoever asked.
+    pub(super) fn take_bookie_answer(&mut self, now: Now, from: NodeId, response: BookieResponse) {
+        if response.id().owner == AUDITOR_OWNER {
+            self.audit(|auditor, _, fx| auditor.handle_bookie(now, from, response, fx));
+        } else {
+            self.tell(now, BrokerInput::Bookie { from, response });
+        }
+    }
+
+    pub(super) fn ask_bookie(&mut self, now: Now, to: NodeId, request: BookieRequest, out: &mut Vec<Output>) {
+        let from = self.id;
+        if to == from {
+            return self.with_bookie(|bookie, fx| bookie.handle_request(now, from, request, fx));
+        }
+        self.requests.sent(to, &request);
+        out.push(Output::PeerRequest { to, request });
+    }
+}
