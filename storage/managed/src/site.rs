@@ -92,9 +92,10 @@ impl Site {
     }
 
     pub(crate) fn recovery_options(&self) -> RecoveryOptions {
+        // Somebody waits for every recovery, and its requests may be sent twice: sooner again than an add, and as long in all.
         RecoveryOptions {
-            request_timeout: self.options.bookie_timeout,
-            attempts_max: 6,
+            request_timeout: self.options.bookie_timeout / 5,
+            attempts_max: 30,
             window_entries: 256,
             read_bytes_max: self.options.read_block_bytes,
             seeded: self.options.seeded.ledger,
