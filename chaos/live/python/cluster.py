@@ -108,8 +108,7 @@ identity = "{self.identity}"
 
     def owner(self, topic):
         """The node that owns a topic, as the lookup of a running node says."""
-        status, answer = self.any().ask("GET", "/lookup/v2/topic/" + topic.replace("://", "/"))
-        assert status == 200, (status, answer)
+        answer = self.answered("GET", "/lookup/v2/topic/" + topic.replace("://", "/"))
         return self.by_url(answer["brokerUrl"])
 
     def by_url(self, url):
@@ -119,15 +118,20 @@ identity = "{self.identity}"
 
     def leader(self):
         """The node that leads the metadata."""
+        return self.by_url(self.answered("GET", "/admin/v2/brokers/leaderBroker")["serviceUrl"])
+
+    def answered(self, method, path):
+        """The answer of a running node, which may have to wait for a leader or a takeover (503)."""
         found = []
 
-        def led():
-            status, answer = self.any().ask("GET", "/admin/v2/brokers/leaderBroker")
+        def answers():
+            status, answer = self.any().ask(method, path)
+            assert status in (200, 503), (status, answer)
             found.append(answer)
             return status == 200
 
-        until("the region has a leader", led)
-        return self.by_url(found[-1]["serviceUrl"])
+        until(f"{method} {path} is answered", answers)
+        return found[-1]
 
     def stop(self):
         for node in self.nodes:
