@@ -80,6 +80,8 @@ pub struct Delivered {
     pub step: u64,
     /// Which life of which server sent it.
     pub boot: u64,
+    /// How many topics that server had loaded, where topics move.
+    pub loads: u64,
 }
 
 impl Delivered {

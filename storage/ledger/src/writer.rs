@@ -269,7 +269,9 @@ impl LedgerWriter {
             Phase::Closing(cas) => Some(cas.next_deadline()),
             Phase::Open | Phase::Draining => {
                 let change = self.change.as_ref().map(|change| change.next_deadline());
-                let change = earliest(change, earliest(self.leave_at, self.close_by));
+                // While something else is in the way of the close, its own time is no reason to wake up.
+                let close = self.close_by.filter(|_| self.change.is_none() && self.pending.is_empty());
+                let change = earliest(change, earliest(self.leave_at, close));
                 earliest(change, earliest(self.pending.next_deadline(), self.slots.next_deadline()))
             }
             Phase::Closed | Phase::Fenced => None,

@@ -8,7 +8,7 @@
 //! - H1  an entry is never sent to a consumer while another one holds it.
 //! - H2  Key_Shared: an entry is never sent to a consumer while another one holds an entry of the same key.
 //! - H3  Key_Shared: entries of one key go out for the first time in log order.
-//! - H4  the redelivery count of an entry never falls, unless the server began anew.
+//! - H4  the redelivery count of an entry never falls, unless the server or the topic began anew.
 
 use super::{Kind, Violation};
 use crate::history::{Delivered, History, SubKey, key_of};
@@ -28,7 +28,8 @@ struct Holders {
     /// Key → the last entry that went out for the first time.
     newest: BTreeMap<u64, Position>,
     redeliveries: BTreeMap<Position, u32>,
-    boot: u64,
+    /// Of which process, and how many topics it had loaded.
+    life: (u64, u64),
 }
 
 /// All subscriptions that several consumers share.
@@ -60,7 +61,7 @@ pub(super) fn check_holders(history: &History, found: &mut Vec<Violation>) {
             Event::Ended { client, closed } => {
                 subs.values_mut().for_each(|holders| holders.held.retain(|_, (holder, _)| *holder != client));
                 if let Some(holders) = closed.and_then(|sub| subs.get_mut(sub)) {
-                    *holders = Holders { boot: holders.boot, ..Holders::default() };
+                    *holders = Holders { life: holders.life, ..Holders::default() };
                 }
             }
         }
@@ -69,10 +70,10 @@ pub(super) fn check_holders(history: &History, found: &mut Vec<Violation>) {
 
 impl Holders {
     fn send(&mut self, delivered: &Delivered, found: &mut Vec<Violation>) {
-        let Delivered { sub, position, boot, redelivery, .. } = delivered;
+        let Delivered { sub, position, boot, loads, redelivery, .. } = delivered;
         let client = delivered.client();
-        if self.boot != *boot {
-            *self = Self { boot: *boot, ..Self::default() };
+        if self.life != (*boot, *loads) {
+            *self = Self { life: (*boot, *loads), ..Self::default() };
         }
         let mut note = |text: String| found.push(Violation::new(Kind::Sharing, format!("{sub:?}: {text}")));
         if let Some((other, _)) = self.held.get(position).filter(|(other, _)| *other != client) {

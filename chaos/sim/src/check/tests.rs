@@ -43,6 +43,7 @@ fn good() -> History {
                         absent: Vec::new(),
                         step,
                         boot: 1,
+                        loads: 0,
                     });
                 }
             }
