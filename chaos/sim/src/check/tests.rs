@@ -211,6 +211,7 @@ fn key_shared(sends: &[(u64, i64, u32)]) -> History {
             absent: Vec::new(),
             step,
             boot: 1,
+            loads: 0,
         });
     }
     history
