@@ -85,26 +85,32 @@ class Apart(Fault):
         net.heal()
 
 
-class Deaf(Apart):
+class OneWay(Apart):
+    """The node and the others do not reach each other in one direction."""
+
+    number = "F7"
+
+    def way(self, node, other):
+        raise NotImplementedError
+
+    def inject(self, cluster, net, node):
+        for other in cluster.nodes:
+            if other is not node:
+                net.cut(*self.way(node.index, other.index))
+
+
+class Deaf(OneWay):
     """The node reaches the others and hears nothing of them."""
 
-    number = "F7"
-
-    def inject(self, cluster, net, node):
-        for one in cluster.nodes:
-            if one is not node:
-                net.cut(one.index, node.index)
+    def way(self, node, other):
+        return other, node
 
 
-class Mute(Apart):
+class Mute(OneWay):
     """The node hears the others and reaches none of them."""
 
-    number = "F7"
-
-    def inject(self, cluster, net, node):
-        for one in cluster.nodes:
-            if one is not node:
-                net.cut(node.index, one.index)
+    def way(self, node, other):
+        return node, other
 
 
 class Bridge(Apart):

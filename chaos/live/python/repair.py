@@ -4,15 +4,14 @@ one is lost, and everything acknowledged is still read, and publishing never pau
 import json
 import os
 import sys
-import threading
 import time
 import urllib.request
 
 import pulsar
 from cluster import Cluster, Node, free_ports
 from region import until
+from steady import Writer, read_all
 
-TOPIC = "persistent://public/default/steady"
 BULK = "persistent://public/default/bulk"
 # Promise P5 says 2 s on machines of their own; here four nodes and the clients share two cores.
 PAUSE_MAX_S = 5
@@ -20,34 +19,6 @@ RATE = int(os.environ.get("REPAIR_RATE", 8 << 20))
 BULK_BYTES = int(os.environ.get("REPAIR_BYTES", 64 << 20))
 GRACE_S = 3
 PIECE = 256 << 10
-
-
-class Writer(threading.Thread):
-    """Publishes numbers one by one; notes when each receipt came."""
-
-    def __init__(self, cluster):
-        super().__init__(daemon=True)
-        self.client = cluster.client(operation_timeout_seconds=30)
-        self.producer = self.client.create_producer(TOPIC, send_timeout_millis=30000, batching_enabled=False)
-        self.sent, self.times, self.over = [], [], False
-
-    def run(self):
-        number = 0
-        while not self.over:
-            self.producer.send(str(number).encode())
-            self.sent.append(number)
-            self.times.append(time.monotonic())
-            number += 1
-            time.sleep(0.002)
-
-    def longest_pause(self, began):
-        times = [began] + [at for at in self.times if at > began] + [time.monotonic()]
-        return round(max(b - a for a, b in zip(times, times[1:])), 3)
-
-    def stop(self):
-        self.over = True
-        self.join(40)
-        self.client.close()
 
 
 def metric(cluster, name):
@@ -80,14 +51,6 @@ def fill(cluster):
     return count
 
 
-def read_all(cluster, topic, count, of):
-    client = cluster.client(operation_timeout_seconds=30)
-    reader = client.create_reader(topic, pulsar.MessageId.earliest)
-    got = [of(reader.read_next(30000).data()) for _ in range(count)]
-    client.close()
-    return got
-
-
 def newcomer(cluster, folder):
     ports = dict(zip(("pulsar", "http", "quic", "peer"), free_ports(4)))
     index = len(cluster.nodes)
@@ -103,11 +66,10 @@ def main(folder):
     cluster = Cluster(folder, extra=extra)
     told = {}
     try:
-        cluster.http("POST", "/admin/v2/namespaces/public/default/deduplication", True)
         pieces = fill(cluster)
-        writer = Writer(cluster)
+        writer = Writer(cluster, pause_s=0.002)
         writer.start()
-        until("the first messages", lambda: len(writer.sent) > 50)
+        writer.goes_on("at first")
         assert lacking(cluster) == 0
 
         lost = next(node for node in cluster.nodes if node is not cluster.leader())
@@ -115,10 +77,9 @@ def main(folder):
         lost.kill()
         until("lost copies are counted", lambda: lacking(cluster) > 0, 20)
         told["lacking_after_s"] = round(time.monotonic() - began, 2)
-        time.sleep(GRACE_S)
-        before = len(writer.sent)
-        until("publishing on two nodes", lambda: len(writer.sent) > before + 50)
-        told["first_pause_s"] = writer.longest_pause(began)
+        until("its grace is over", lambda: time.monotonic() > began + GRACE_S)
+        writer.goes_on("on two nodes")
+        told["first_pause_s"] = writer.longest_pause_since(began)
 
         began = time.monotonic()
         newcomer(cluster, folder)
@@ -128,7 +89,7 @@ def main(folder):
         copied = metric(cluster, "replication_worker_NUM_BYTES_WRITTEN")
         told["repaired_bytes"], told["repair_s"] = copied, round(took, 2)
         told["bytes_per_s"], told["rate_limit"] = round(copied / took), RATE
-        told["repair_pause_s"] = writer.longest_pause(began)
+        told["repair_pause_s"] = writer.longest_pause_since(began)
         assert copied >= BULK_BYTES, f"{copied} bytes were copied"
         assert copied / took <= RATE * 1.1, "faster than was allowed"
 
@@ -137,12 +98,11 @@ def main(folder):
         second = next(node for node in cluster.nodes[:3] if node not in (lost, cluster.leader()))
         began = time.monotonic()
         second.kill()
-        before = len(writer.sent)
-        until("publishing after the second loss", lambda: len(writer.sent) > before + 50)
-        told["second_pause_s"] = writer.longest_pause(began)
-        assert read_all(cluster, BULK, pieces, lambda data: int.from_bytes(data[:8], "big")) == list(range(pieces))
+        writer.goes_on("after the second loss")
+        told["second_pause_s"] = writer.longest_pause_since(began)
+        assert read_all(cluster, pieces, BULK, lambda data: int.from_bytes(data[:8], "big")) == list(range(pieces))
         writer.stop()
-        assert read_all(cluster, TOPIC, len(writer.sent), int) == writer.sent, "a receipt without its message"
+        assert read_all(cluster, len(writer.sent)) == writer.sent, "a receipt without its message"
         told["sent"] = len(writer.sent)
         for name in ("first_pause_s", "repair_pause_s", "second_pause_s"):
             assert told[name] <= PAUSE_MAX_S, f"{name}: {told[name]}"

@@ -25,6 +25,8 @@ pub const CONTROLLER_OWNER: OwnerId = OwnerId(9);
 
 /// The owner of the auditor's requests to the metadata and to bookies.
 pub(crate) const AUDITOR_OWNER: OwnerId = OwnerId(10);
+/// The owner of the bookie's questions to the metadata; their numbers are those of ledgers.
+pub(crate) const BOOKIE_OWNER: OwnerId = OwnerId(11);
 
 /// Everything that can happen to a node.
 #[derive(Debug)]
@@ -251,16 +253,15 @@ impl Node {
             Input::ConnClosed { conn } => self.tell(now, BrokerInput::ConnClosed { conn }),
             Input::Written { conn, bytes } => self.tell(now, BrokerInput::Written { conn, bytes }),
             Input::Disk(event) => self.with_bookie(|bookie, fx| bookie.handle_disk(now, event, fx)),
-            Input::Meta { id, response } if id.owner == ADMIN_OWNER => {
-                self.with_admin(|admin, broker, fx| admin.handle_meta(now, id, response, broker, fx));
-            }
-            Input::Meta { id, response } if id.owner == CONTROLLER_OWNER => {
-                self.control(now, ControllerInput::Meta { id, response });
-            }
-            Input::Meta { id, response } if id.owner == AUDITOR_OWNER => {
-                self.audit(|auditor, view, fx| auditor.handle_meta(now, id, response, view, fx));
-            }
-            Input::Meta { id, response } => self.tell(now, BrokerInput::Meta { id, response }),
+            Input::Meta { id, response } => match id.owner {
+                ADMIN_OWNER => {
+                    self.with_admin(|admin, broker, fx| admin.handle_meta(now, id, response, broker, fx));
+                }
+                CONTROLLER_OWNER => self.control(now, ControllerInput::Meta { id, response }),
+                AUDITOR_OWNER => self.audit(|auditor, view, fx| auditor.handle_meta(now, id, response, view, fx)),
+                BOOKIE_OWNER => self.take_proof(id, &response),
+                _ => self.tell(now, BrokerInput::Meta { id, response }),
+            },
             Input::MetaEvents(events) => {
                 self.tell(now, BrokerInput::MetaEvents(events));
                 self.with_admin(|admin, broker, fx| admin.poll(now, broker, fx));
@@ -454,14 +455,7 @@ impl Node {
         while let Some(step) = self.steps.pop_front() {
             match step {
                 Step::Broker(effect) => self.route_broker(now, effect, out),
-                Step::Bookie(BookieEffect::Disk(op)) => out.push(Output::Disk(op)),
-                Step::Bookie(BookieEffect::Damaged(damage)) => {
-                    out.push(Output::Alarm { text: format!("{damage}; repair it from another copy") });
-                }
-                Step::Bookie(BookieEffect::Respond { to, response }) if to == self.id => {
-                    self.take_bookie_answer(now, self.id, response);
-                }
-                Step::Bookie(BookieEffect::Respond { to, response }) => out.push(Output::PeerResponse { to, response }),
+                Step::Bookie(effect) => self.route_bookie(now, effect, out),
                 Step::Controller(ControllerEffect { id, request }) => out.push(Output::Meta { id, request }),
                 Step::Auditor(AuditorEffect::Meta { id, request }) => out.push(Output::Meta { id, request }),
                 Step::Auditor(AuditorEffect::Bookie { to, request }) => self.ask_bookie(now, to, request, out),

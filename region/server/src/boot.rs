@@ -126,9 +126,12 @@ impl Server {
             true => Some(pool.block_on(Entry::find(&config, &identity, cookie(), folders))?),
             false => None,
         };
+        if entry.is_none() {
+            folders.check_names(&config, folders::kept_ledgers(&log))?; // Folders I3
+        }
         let storage = pool.block_on(open_metadata(&config, &identity, entry.as_mut()))?;
         if entry.is_none() {
-            folders.check_alone(&config, storage.ledgers.known.len(), folders::kept_ledgers(&log))?;
+            folders.check_entries(&config, storage.ledgers.known.len())?;
         }
         let (geo, geo_events) = pool.block_on(async { open_quic(&config, storage.number, identity, seed) })?;
         let urls = Urls::of(&config, &listeners, geo.local_addr());

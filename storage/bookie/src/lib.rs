@@ -12,7 +12,7 @@ mod machine;
 mod options;
 
 pub use layout::{DamageReport, RecoveredLog};
-pub use machine::Bookie;
+pub use machine::{Bookie, LedgerProof};
 pub use options::{BookieEffect, BookieOptions, BookieStart, BookieStats, Damage, LedgerListing};
 
 #[cfg(test)]

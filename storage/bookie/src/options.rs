@@ -88,6 +88,10 @@ pub enum BookieEffect {
         response: BookieResponse,
     },
     Disk(DiskOp),
+    /// A linearizable read of this ledger's metadata, answered by [`crate::Bookie::handle_proof`].
+    Prove {
+        ledger: LedgerId,
+    },
     /// The medium has lost something; an operator must hear this.
     Damaged(Damage),
 }

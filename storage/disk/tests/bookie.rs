@@ -42,6 +42,7 @@ impl Node {
                 BookieEffect::Respond { response, .. } => self.answers.push(response),
                 BookieEffect::Disk(op) => self.device.submit(op),
                 BookieEffect::Damaged(damage) => panic!("{damage}"),
+                BookieEffect::Prove { ledger } => panic!("{ledger} is in the listing, or newer"),
             }
         }
     }

@@ -142,6 +142,9 @@ impl World {
                     self.queue.plan(at, Event::DiskRead { node, life, op });
                 }
                 BookieEffect::Damaged(damage) => return Err(format!("bookie {node}: {damage}")),
+                BookieEffect::Prove { ledger } => {
+                    return Err(format!("bookie {node} doubts {ledger}, which is listed"));
+                }
                 BookieEffect::Disk(op) => {
                     if let Some((_, disk)) = self.hosts.get_mut(&node).and_then(|host| host.running.as_mut()) {
                         disk.submit(op);

@@ -1,9 +1,11 @@
 //! The way between the machines that ask bookies, the broker and the auditor, and this node's bookie and the others.
 
-use super::{AUDITOR_OWNER, Node, Output};
-use base::{Effects, NodeId, Now};
+use super::{AUDITOR_OWNER, BOOKIE_OWNER, Node, Output};
+use base::{Effects, LedgerId, NodeId, Now, RequestId};
+use bookie::{BookieEffect, LedgerProof};
 use broker::io::BrokerInput;
 use cluster::{Auditor, AuditorEffect, View};
+use meta_api::{MetaRequest, MetaResponse};
 use wire::bookie::{BookieRequest, BookieResponse};
 
 impl Node {
@@ -31,5 +33,30 @@ impl Node {
         }
         self.requests.sent(to, &request);
         out.push(Output::PeerRequest { to, request });
+    }
+
+    pub(super) fn route_bookie(&mut self, now: Now, effect: BookieEffect, out: &mut Vec<Output>) {
+        match effect {
+            BookieEffect::Disk(op) => out.push(Output::Disk(op)),
+            BookieEffect::Damaged(damage) => {
+                out.push(Output::Alarm { text: format!("{damage}; repair it from another copy") });
+            }
+            BookieEffect::Respond { to, response } if to == self.id => self.take_bookie_answer(now, to, response),
+            BookieEffect::Respond { to, response } => out.push(Output::PeerResponse { to, response }),
+            BookieEffect::Prove { ledger } => {
+                let request = MetaRequest::Get { key: tenancy::keys::ledger_key(ledger) };
+                out.push(Output::Meta { id: RequestId::new(BOOKIE_OWNER, ledger.0), request });
+            }
+        }
+    }
+
+    /// What the metadata says of a ledger that the bookie has asked for.
+    pub(super) fn take_proof(&mut self, id: RequestId, response: &MetaResponse) {
+        let proof = match response {
+            MetaResponse::Value(Some(_)) => LedgerProof::Exists,
+            MetaResponse::Value(None) => LedgerProof::Gone,
+            _ => LedgerProof::Unknown,
+        };
+        self.with_bookie(|bookie, fx| bookie.handle_proof(LedgerId(id.seq), proof, fx));
     }
 }

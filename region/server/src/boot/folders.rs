@@ -7,6 +7,7 @@
 //! - I1  a node that has taken an incarnation starts only with something in `meta/` and `log/`: it cannot have voted or
 //!   kept an entry before it took one.
 //! - I2  a node that is alone starts only when its metadata and its log agree on whether there are ledgers.
+//! - I3  a start that is refused leaves nothing behind that the next one would take for the missing folder.
 //!
 //! **Not here**  Damage inside the files (`meta`, `disk`), a disk that is old as a whole (`cluster::passport`).
 
@@ -115,16 +116,21 @@ impl Folders {
         }
     }
 
-    /// Checks what a node that is alone finds in its metadata and in its log (I2).
+    /// Checks what a node that is alone finds in its log, before metadata is made beside it (I2).
     ///
     /// # Errors
     /// [`BootError::Config`], which names the folder, the rule and the remedy.
-    pub(super) fn check_alone(self, config: &ServerConfig, known: usize, kept: usize) -> Result<(), BootError> {
-        match self {
-            Self { log: false, .. } if known > 0 => Err(refused(config, "log", &Forgotten::AllEntries(known))),
-            Self { meta: false, .. } if kept > 0 => Err(refused(config, "meta", &Forgotten::AllNames(kept))),
-            Self { .. } => Ok(()),
-        }
+    pub(super) fn check_names(self, config: &ServerConfig, kept: usize) -> Result<(), BootError> {
+        if self.meta || kept == 0 { Ok(()) } else { Err(refused(config, "meta", &Forgotten::AllNames(kept))) }
+    }
+
+    /// Checks what a node that is alone finds in its metadata, before anything is written to the log beside it (I2). A file of
+    /// the log exists from the first entry on.
+    ///
+    /// # Errors
+    /// [`BootError::Config`], which names the folder, the rule and the remedy.
+    pub(super) fn check_entries(self, config: &ServerConfig, known: usize) -> Result<(), BootError> {
+        if self.log || known == 0 { Ok(()) } else { Err(refused(config, "log", &Forgotten::AllEntries(known))) }
     }
 
     /// The metadata of another node stands here, and this one is to get a new number.
@@ -207,7 +213,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = ServerConfig::standalone(dir.path().to_owned(), RegionName::parse("east").unwrap());
         let said = |folders: Folders, known, kept| {
-            let error = folders.check_alone(&config, known, kept).err()?;
+            let checked = folders.check_names(&config, kept).and_then(|()| folders.check_entries(&config, known));
+            let error = checked.err()?;
             assert_eq!(error.exit_code(), 78);
             Some(error.to_string())
         };

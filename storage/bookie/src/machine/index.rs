@@ -8,7 +8,7 @@
 //! **Not here**  requests, appends on their way (`Bookie`), copying live records (`cleaner`).
 
 use super::files::{FileNo, FileTable, file_no};
-use super::forgotten::Forgotten;
+use super::id_ranges::IdRanges;
 use super::runs::{Run, RunList};
 use crate::disk::Placement;
 use crate::layout::{Loss, Mark, RECORD_HEADER_BYTES, RecoveredFile};
@@ -45,7 +45,7 @@ pub(crate) struct Index {
     ledgers: BTreeMap<LedgerId, Ledger>,
     deleted: BTreeMap<LedgerId, Tombstone>,
     /// Deleted ledgers without a tombstone.
-    forgotten: Forgotten,
+    forgotten: IdRanges,
     losses: BTreeMap<Loss, FileNo>,
     pub(crate) files: FileTable,
 }
@@ -91,8 +91,8 @@ impl Index {
         self.is_deleted(ledger) || self.forgotten.contains(ledger)
     }
 
-    /// The ledger is deleted and was never here.
-    pub(crate) fn forget_unseen(&mut self, ledger: LedgerId) {
+    /// The ledger is deleted, and no tombstone will say so.
+    pub(crate) fn forget(&mut self, ledger: LedgerId) {
         self.forgotten.insert(ledger);
     }
 

@@ -15,15 +15,17 @@
 //! - I4  only verified entries leave: checksum, ledger and entry match.
 //! - I5  bytes of adds on their way ≤ `pending_bytes_max`; of reads ≤ `pending_read_bytes_max` (or one read); waiting requests are bounded.
 //! - I6  a file is given back only when nothing indexed stands in it, and nothing on its way can land in it.
-//! - I7  a ledger that was deleted while this process ran takes no entry any more, though nothing of it is left.
+//! - I7  a ledger that was deleted takes no entry any more, though nothing of it is left here: what was deleted since the
+//!   process started is remembered, and of what was deleted before, the metadata is asked.
 //!
 //! **Not here**  Quorums and ledger metadata (`ledger`), files and threads (`disk`), repair of damage from other copies.
 //!
 //! **Tests**  `machine/tests` against a reference model with a small disk; `chaos/sim` with a lying one.
 
 mod cleaner;
+mod doubts;
 mod files;
-mod forgotten;
+mod id_ranges;
 mod index;
 mod limbo;
 mod orphans;
@@ -39,6 +41,8 @@ use crate::layout::{self, RecoveredLog};
 use crate::options::{BookieEffect, BookieOptions, BookieStats};
 use base::{Effects, EntryData, EntryId, LedgerId, Mono, NodeId, Now, RequestId, earliest};
 use cleaner::Cleaner;
+use doubts::Doubts;
+pub use doubts::LedgerProof;
 use files::file_no;
 use index::Index;
 use limbo::LimboState;
@@ -62,10 +66,12 @@ pub struct Bookie {
     scrubber: Scrubber,
     limbo: LimboState,
     orphans: Orphans,
+    doubts: Doubts,
     read_only: bool,
     stats: BookieStats,
 }
 
+#[derive(Debug)]
 struct Add {
     id: RequestId,
     ledger: LedgerId,
@@ -93,6 +99,7 @@ impl Bookie {
             pending: Pending::default(),
             limbo: LimboState::open(options.start, &log.lost, &index),
             orphans: Orphans::default(),
+            doubts: Doubts::default(),
             read_only: false,
             options,
             index,
@@ -200,6 +207,9 @@ impl Bookie {
     fn add(&mut self, to: NodeId, add: Add, fx: &mut Fx) {
         let (id, ledger, entry) = (add.id, add.ledger, add.entry);
         let answer = |outcome| BookieResponse::Added { id, ledger, entry, outcome };
+        if self.doubts.contains(ledger) {
+            return self.doubt(to, add, fx); // I7
+        }
         match self.check_add(&add) {
             Err(outcome) => {
                 match outcome {
@@ -294,7 +304,7 @@ impl Bookie {
             let unseen = !self.index.is_deleted(ledger) && self.pending.touches(ledger);
             if !unseen {
                 // Deleted before, or never seen: there is nothing to make durable.
-                self.index.forget_unseen(ledger);
+                self.index.forget(ledger);
                 if let Some(waiting) = waiting {
                     self.wake(waiting, fx);
                 }

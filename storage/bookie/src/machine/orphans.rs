@@ -7,6 +7,7 @@
 //!
 //! **Not here**  Making the listing (the node).
 
+use super::doubts::Doubts;
 use super::{Bookie, Fx};
 use crate::options::LedgerListing;
 use base::{LedgerId, Mono, Now};
@@ -30,6 +31,7 @@ impl Bookie {
     pub fn retain_ledgers(&mut self, now: Now, listing: &LedgerListing, fx: &mut Fx) {
         self.record_start(fx);
         self.measure_losses(&listing.known, fx);
+        self.doubts = Doubts::of(listing);
         let gone = |id: LedgerId| listing.is_gone(id);
         let ledgers = self.index.ledgers().filter(|(id, l)| l.untouched && gone(*id)).map(|(id, _)| id).collect();
         self.orphans = Orphans { due: now.mono + self.options.orphan_grace, ledgers };
@@ -44,7 +46,7 @@ impl Bookie {
         }
         for ledger in std::mem::take(&mut self.orphans.ledgers) {
             let untouched = self.index.get(ledger).is_some_and(|ledger| ledger.untouched);
-            if untouched && !self.pending.touches(ledger) {
+            if untouched && !self.pending.touches(ledger) && !self.doubts.is_asked(ledger) {
                 self.delete(ledger, None, fx); // I1, I2
             }
         }

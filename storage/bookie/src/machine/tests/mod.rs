@@ -52,6 +52,10 @@ struct World {
     now: Now,
     answers: Vec<BookieResponse>,
     damage: Vec<crate::options::Damage>,
+    /// Of which ledgers the metadata was asked, and not answered yet.
+    asked: Vec<LedgerId>,
+    /// Whether it is answered at once, as for ledgers that are newer than the listing.
+    proves: bool,
     seq: u64,
 }
 
@@ -63,7 +67,16 @@ impl World {
     fn with(options: BookieOptions, layout: LayoutOptions, files: Files) -> Self {
         let (disk, log) = MemoryDisk::open(files, layout, 1);
         let bookie = Bookie::new(NodeId(1), options, log);
-        Self { bookie, disk, now: Now::default(), answers: Vec::new(), damage: Vec::new(), seq: 0 }
+        Self {
+            bookie,
+            disk,
+            now: Now::default(),
+            answers: Vec::new(),
+            damage: Vec::new(),
+            asked: Vec::new(),
+            proves: true,
+            seq: 0,
+        }
     }
 
     fn id(&mut self) -> RequestId {
@@ -80,6 +93,7 @@ impl World {
                 }
                 BookieEffect::Disk(op) => self.disk.submit(op),
                 BookieEffect::Damaged(damage) => self.damage.push(damage),
+                BookieEffect::Prove { ledger } => self.asked.push(ledger),
             }
         }
     }
@@ -110,7 +124,7 @@ impl World {
     }
 
     fn settle(&mut self) {
-        while self.write_one() || self.read_one() {}
+        while self.write_one() || self.read_one() || (self.proves && self.prove(LedgerProof::Exists)) {}
     }
 
     /// Lets time pass as the cleaner asks for it.
@@ -139,7 +153,16 @@ impl World {
         let options = BookieOptions { start, ..self.bookie.options.clone() };
         let (disk, log) = self.disk.crash();
         let bookie = Bookie::new(NodeId(1), options, log);
-        Self { bookie, disk, now: self.now, answers: Vec::new(), damage: Vec::new(), seq: self.seq }
+        Self {
+            bookie,
+            disk,
+            now: self.now,
+            answers: Vec::new(),
+            damage: Vec::new(),
+            asked: Vec::new(),
+            proves: true,
+            seq: self.seq,
+        }
     }
 
     fn retain(&mut self, known: &[u64]) {
@@ -148,6 +171,17 @@ impl World {
         self.bookie.retain_ledgers(self.now, &listing, &mut fx);
         self.perform(&mut fx);
         self.settle();
+    }
+
+    /// Answers what was asked of the metadata; whether there was something.
+    fn prove(&mut self, proof: LedgerProof) -> bool {
+        let asked = std::mem::take(&mut self.asked);
+        for ledger in &asked {
+            let mut fx = Fx::new();
+            self.bookie.handle_proof(*ledger, proof, &mut fx);
+            self.perform(&mut fx);
+        }
+        !asked.is_empty()
     }
 
     fn answer(&self, id: RequestId) -> Option<&BookieResponse> {

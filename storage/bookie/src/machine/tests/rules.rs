@@ -224,3 +224,54 @@ fn i7_a_deleted_ledger_takes_no_entry_though_nothing_of_it_is_left() {
     assert_eq!(world.add(2, 0, 10), AddOutcome::Fenced, "I7: it was never here");
     assert_eq!(world.add(3, 0, 10), AddOutcome::Stored);
 }
+
+#[test]
+fn i7_a_ledger_deleted_before_a_restart_takes_no_entry_after_it() {
+    for on_disk in [true, false] {
+        let mut world = World::new();
+        world.add(1, 0, 10);
+        if !on_disk {
+            world.delete(1);
+            world.clean(20);
+        }
+        let mut world = world.crash();
+        world.bookie.options.orphan_grace = Duration::from_secs(3600);
+        world.proves = false;
+        world.retain(&[7]);
+        let (first, second) = (world.ask_add(1, 1, 10), world.ask_add(1, 2, 10));
+        world.settle();
+        assert_eq!((world.added(first), world.asked.len()), (None, 1), "one question, and no answer before it");
+        assert!(world.prove(LedgerProof::Gone));
+        assert_eq!([first, second].map(|id| world.added(id)), [Some(AddOutcome::Fenced); 2], "I7");
+        assert_eq!(world.add(1, 3, 10), AddOutcome::Fenced, "I7: it is not asked for again");
+    }
+}
+
+#[test]
+fn a_ledger_that_is_newer_than_the_listing_is_taken_when_the_metadata_has_it() {
+    let mut world = World::new().crash();
+    world.proves = false;
+    world.retain(&[7]);
+    let unanswered = world.ask_add(5, 0, 10);
+    assert!(world.prove(LedgerProof::Unknown));
+    assert_eq!(world.added(unanswered), Some(AddOutcome::Unknown));
+    let (first, second) = (world.ask_add(5, 0, 10), world.ask_add(5, 1, 10));
+    assert!(world.prove(LedgerProof::Exists));
+    world.settle();
+    assert_eq!([first, second].map(|id| world.added(id)), [Some(AddOutcome::Stored); 2], "in their order");
+    assert_eq!(world.add(5, 2, 10), AddOutcome::Stored);
+    assert_eq!(world.add(7, 0, 10), AddOutcome::Stored, "the listing has it");
+    assert_eq!(world.add(1000, 0, 10), AddOutcome::Stored, "it is newer than the listing");
+    assert!(world.asked.is_empty());
+}
+
+#[test]
+fn adds_that_wait_for_the_metadata_hold_bounded_memory() {
+    let mut world = World::new().crash();
+    world.proves = false;
+    world.retain(&[]);
+    let ids: Vec<RequestId> = (0..400).map(|entry| world.ask_add(5, entry, 50 << 10)).collect();
+    let refused = ids.iter().filter(|id| world.added(**id) == Some(AddOutcome::Unknown)).count();
+    assert!((60..200).contains(&refused), "{refused} of 400 are over 16 MiB");
+    assert_eq!(world.asked.len(), 1);
+}
