@@ -119,16 +119,13 @@ impl Server {
         let clock = Clock::start();
         let listeners = pool.block_on(listen(&config))?;
         let (node, inputs) = NodeHandle::channel();
-        let (device, log) = open_log(&config, node.clone())?;
+        let (device, log) = open_log(&config, folders, node.clone())?;
         let identity = load_identity(&config)?;
         let seed = seed_of(clock.now().wall_ms, std::process::id());
         let mut entry = match config.node.is_of_several() {
             true => Some(pool.block_on(Entry::find(&config, &identity, cookie(), folders))?),
             false => None,
         };
-        if entry.is_none() {
-            folders.check_names(&config, folders::kept_ledgers(&log))?; // Folders I3
-        }
         let storage = pool.block_on(open_metadata(&config, &identity, entry.as_mut()))?;
         if entry.is_none() {
             folders.check_entries(&config, storage.ledgers.known.len())?;
@@ -255,14 +252,22 @@ fn take_folder(config: &ServerConfig) -> Result<(DataLock, Folders), BootError> 
     Ok((lock, folders))
 }
 
-fn open_log(config: &ServerConfig, node: NodeHandle) -> Result<(LogDevice, bookie::RecoveredLog), BootError> {
+fn open_log(
+    config: &ServerConfig,
+    folders: Folders,
+    node: NodeHandle,
+) -> Result<(LogDevice, bookie::RecoveredLog), BootError> {
     let opened = LogDevice::open(
         &config.data.join("log"),
         DiskOptions::standard(),
         move |event| node.send_blocking(ShardInput::Disk(event)),
         |error| stop::storage_failed("the message log", &error),
     );
-    opened.map_err(|error| BootError::Storage(error.to_string()))
+    let (device, log) = opened.map_err(|error| BootError::Storage(error.to_string()))?;
+    if !config.node.is_of_several() {
+        folders.check_names(config, folders::kept_ledgers(&log))?; // Folders I3
+    }
+    Ok((device, log))
 }
 
 async fn listen(config: &ServerConfig) -> Result<Listeners, BootError> {
