@@ -123,7 +123,9 @@ impl Controller {
             }
             ControllerInput::PeerHeard { node } => {
                 self.peers.entry(node).or_default().heard = Some(now.mono);
-                return; // It takes effect at the deadline.
+                if view.alive(node).is_some() {
+                    return; // It takes effect at the deadline.
+                }
             }
             ControllerInput::ViewChanged => (),
             ControllerInput::Meta { id, response } => self.handle_meta(now, id, &response),

@@ -250,3 +250,20 @@ proptest! {
         prop_assert!(world.seats[0].view.orphans().next().is_none());
     }
 }
+
+#[test]
+fn a_leader_that_was_frozen_takes_its_verdicts_back_when_it_hears_the_others_on_the_same_connections() {
+    let mut world = World::new(3);
+    world.lead(0, 1);
+    world.deliver_all();
+    assert_eq!(world.seats[0].view.live_nodes().count(), 3);
+    // It wakes up, and the clock is first.
+    world.tick(SILENCE_MAX * 5);
+    world.deliver_all();
+    assert_eq!(world.seats[0].view.live_nodes().collect::<Vec<_>>(), [NodeId(1)]);
+    for node in [2, 3] {
+        world.tell(0, ControllerInput::PeerHeard { node: NodeId(node) });
+    }
+    world.deliver_all();
+    assert_eq!(world.seats[0].view.live_nodes().count(), 3);
+}
