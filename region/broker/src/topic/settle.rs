@@ -133,7 +133,9 @@ impl Topic {
     pub(crate) fn next_deadline(&self) -> Option<Mono> {
         match self.phase {
             Phase::Gone { .. } | Phase::Opening(Opening::Record { .. }) => return None,
-            Phase::Opening(_) | Phase::Ready | Phase::Closing | Phase::Deleting => (),
+            // What only a topic that serves does is no reason to wake up: it would not be done.
+            Phase::Opening(_) | Phase::Closing | Phase::Deleting => return self.ledger.next_deadline(),
+            Phase::Ready => (),
         }
         let mut next = earliest(self.ledger.next_deadline(), self.backlog.next_deadline());
         next = earliest(next, self.checkpointing.next_deadline());
