@@ -139,6 +139,7 @@ impl LedgerWriter {
                 self.adopt(actual);
                 self.slots.suspect(change.replaced);
                 self.start_change(now, fx);
+                self.close_when_drained(now, fx); // Nobody need leave any more: a close waited for this change.
             }
             // A recovery has begun or has ended (B7).
             LedgerState::Open | LedgerState::InRecovery | LedgerState::Closed { .. } => self.become_fenced(fx),

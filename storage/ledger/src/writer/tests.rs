@@ -423,6 +423,34 @@ fn a_close_names_the_copies_that_lack_and_waits_a_moment_for_slow_ones() {
     assert_eq!((closed.fragments.len(), &closed.fragments[1]), (2, &vacant), "LedgerWriter I8");
 }
 
+#[test]
+fn a_close_goes_on_when_the_change_it_waits_for_lost_to_a_repair_and_nobody_need_leave_any_more() {
+    let mut setup = Setup::new(3, 3, 2, 0);
+    setup.add(0, 0);
+    [1, 2].into_iter().for_each(|from| setup.stored(from, 0));
+    setup.seen();
+    for (at, available, version) in [(1, &[1, 2][..], 2), (2, &[1, 2, 3], 3)] {
+        setup.writer.set_available(ms(at), nodes(available), &mut setup.fx);
+        setup.answer_metadata(at, MetadataOutcome::Committed { version });
+    }
+    setup.add(3, 1);
+    [1, 2].into_iter().for_each(|from| setup.stored(from, 1));
+    setup.seen();
+    setup.writer.set_available(ms(4), nodes(&[1, 2]), &mut setup.fx);
+    setup.writer.close(ms(5), &mut setup.fx);
+    setup.writer.set_available(ms(6), nodes(&[1, 2, 3]), &mut setup.fx);
+    let mut repaired = setup.writer.metadata().clone();
+    let vacant = repaired.fragments.iter_mut().find(|fragment| fragment.bookies.contains(&VACANT)).unwrap();
+    vacant.bookies = nodes(&[1, 2, 3]);
+    let actual = Some(VersionedMetadata { metadata: repaired, version: 9 });
+    setup.answer_metadata(7, MetadataOutcome::Conflict { actual });
+    while let Some(due) = setup.writer.next_deadline().filter(|_| setup.fx.is_empty()) {
+        setup.writer.on_deadline(Now { mono: due, wall_ms: 0 }, &mut setup.fx);
+    }
+    let closed = setup.answer_metadata(300, MetadataOutcome::Committed { version: 10 }).unwrap();
+    assert!(matches!(closed.state, LedgerState::Closed { last_entry: EntryId(1), .. }), "{closed:?}");
+}
+
 proptest! {
     /// Acks in any order, doubled and foreign ones among them: the LAC is the longest prefix of entries with a quorum.
     #[test]
