@@ -4,7 +4,7 @@
 //! its server earlier.
 
 use crate::queue::Time;
-use base::Position;
+use base::{OwnerId, Position};
 
 /// One message: who published it, and its number there, from 0.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,8 +80,6 @@ pub struct Delivered {
     pub step: u64,
     /// Which life of which server sent it.
     pub boot: u64,
-    /// How many topics that server had loaded, where topics move.
-    pub loads: u64,
 }
 
 impl Delivered {
@@ -133,10 +131,22 @@ pub struct AckAnswered {
     pub boot: u64,
 }
 
-/// Everything that clients saw in a run.
+/// A server began to open a topic's log: what it then does for the topic rests on what was durable at that moment.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    pub region: usize,
+    pub topic: String,
+    /// Which life of which server opens it, and as whom.
+    pub boot: u64,
+    pub owner: OwnerId,
+    pub step: u64,
+}
+
+/// Everything that clients saw in a run, and which server opened which topic when.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     pub regions: usize,
+    pub opened: Vec<Opened>,
     pub producers: Vec<ProducerPlan>,
     /// Subscriptions that read everything.
     pub subs: Vec<SubKey>,

@@ -421,11 +421,6 @@ impl Broker {
         }
     }
 
-    /// How many topics were loaded in the life of this process, each time anew.
-    pub fn topics_loaded(&self) -> u64 {
-        self.topics.last_slot - FIRST_SLOT
-    }
-
     /// Numbers of the whole broker.
     pub fn stats(&self, now: Now) -> BrokerStats {
         let topics = self.topics.by_slot.values();

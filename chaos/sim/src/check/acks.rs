@@ -1,27 +1,15 @@
 //! What was acknowledged stays so; exclusive consumers read in order; a seek brings everything again.
 
+use super::loads::Loads;
 use super::{Kind, Violation};
 use crate::history::{AUDIT, Delivered, History, SEEKER, SubKey};
 use base::Position;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// When each life of a server first did something for a subscription: a frozen owner goes on for a while with what it knew, so
-/// only lives that began later have to know what a life has answered.
-fn beginnings(history: &History) -> BTreeMap<(&SubKey, u64), u64> {
-    let delivered = history.delivered.iter().map(|delivered| (&delivered.sub, delivered.boot, delivered.step));
-    let answered = history.answered.iter().map(|answer| (&answer.sub, answer.boot, answer.step));
-    let mut first: BTreeMap<(&SubKey, u64), u64> = BTreeMap::new();
-    for (sub, boot, step) in delivered.chain(answered) {
-        let known = first.entry((sub, boot)).or_insert(step);
-        *known = (*known).min(step);
-    }
-    first
-}
-
 /// An acknowledgement that was answered is never forgotten: its entry, or its message of a batch, does not leave the server
 /// again. Subscriptions that seek want to forget.
 pub(super) fn check_answered(history: &History, found: &mut Vec<Violation>) {
-    let began = beginnings(history);
+    let loads = Loads::of(history);
     let mut answered: BTreeMap<(&SubKey, Position, Option<u32>), (u64, u64)> = BTreeMap::new();
     for answer in history.answered.iter().filter(|answer| answer.sub.name != SEEKER) {
         let whole = answer.positions.iter().map(|position| (*position, None));
@@ -35,7 +23,8 @@ pub(super) fn check_answered(history: &History, found: &mut Vec<Violation>) {
         for part in std::iter::once(None).chain(parts.map(Some)) {
             if let Some((step, boot)) = answered.get(&(&delivered.sub, delivered.position, part))
                 && *step < delivered.step
-                && began.get(&(&delivered.sub, delivered.boot)) >= began.get(&(&delivered.sub, *boot))
+                // A frozen owner goes on for a moment with what it knew: only who opened the log later has to know.
+                && loads.began(&delivered.sub, delivered.boot, delivered.step) >= loads.began(&delivered.sub, *boot, *step)
             {
                 let text = format!(
                     "{:?}: {} (message {part:?}) was sent in step {} though its acknowledgement was answered in step {step}",

@@ -10,6 +10,7 @@
 //! - H3  Key_Shared: entries of one key go out for the first time in log order.
 //! - H4  the redelivery count of an entry never falls, unless the server or the topic began anew.
 
+use super::loads::Loads;
 use super::{Kind, Violation};
 use crate::history::{Delivered, History, SubKey, key_of};
 use base::Position;
@@ -28,8 +29,8 @@ struct Holders {
     /// Key → the last entry that went out for the first time.
     newest: BTreeMap<u64, Position>,
     redeliveries: BTreeMap<Position, u32>,
-    /// Of which process, and how many topics it had loaded.
-    life: (u64, u64),
+    /// Of which process, and when it had opened the topic.
+    life: (u64, Option<u64>),
 }
 
 /// All subscriptions that several consumers share.
@@ -47,10 +48,14 @@ pub(super) fn check_holders(history: &History, found: &mut Vec<Violation>) {
         history.ended.iter().map(|end| (end.step, Event::Ended { client: end.client, closed: end.closed.as_ref() })),
     );
     events.sort_by_key(|(step, _)| *step);
+    let loads = Loads::of(history);
     let mut subs: BTreeMap<&SubKey, Holders> = BTreeMap::new();
     for (_, event) in events {
         match event {
-            Event::Sent(delivered) => subs.entry(&delivered.sub).or_default().send(delivered, found),
+            Event::Sent(delivered) => {
+                let began = loads.began(&delivered.sub, delivered.boot, delivered.step);
+                subs.entry(&delivered.sub).or_default().send(delivered, began, found);
+            }
             Event::Released { client, position } => {
                 for holders in subs.values_mut() {
                     if holders.held.get(&position).is_some_and(|(holder, _)| *holder == client) {
@@ -69,11 +74,11 @@ pub(super) fn check_holders(history: &History, found: &mut Vec<Violation>) {
 }
 
 impl Holders {
-    fn send(&mut self, delivered: &Delivered, found: &mut Vec<Violation>) {
-        let Delivered { sub, position, boot, loads, redelivery, .. } = delivered;
+    fn send(&mut self, delivered: &Delivered, began: Option<u64>, found: &mut Vec<Violation>) {
+        let Delivered { sub, position, boot, redelivery, .. } = delivered;
         let client = delivered.client();
-        if self.life != (*boot, *loads) {
-            *self = Self { life: (*boot, *loads), ..Self::default() };
+        if self.life != (*boot, began) {
+            *self = Self { life: (*boot, began), ..Self::default() };
         }
         let mut note = |text: String| found.push(Violation::new(Kind::Sharing, format!("{sub:?}: {text}")));
         if let Some((other, _)) = self.held.get(position).filter(|(other, _)| *other != client) {

@@ -5,6 +5,7 @@
 mod acks;
 mod copies;
 mod holders;
+mod loads;
 mod quota;
 #[cfg(test)]
 mod tests;

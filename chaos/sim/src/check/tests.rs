@@ -1,8 +1,8 @@
 //! Each checker notices what it is there for, and is silent otherwise.
 
 use super::{Kind, check};
-use crate::history::{AUDIT, AckAnswered, Acked, Delivered, History, Message, ProducerPlan, Sent, SubKey};
-use base::{LedgerId, Position};
+use crate::history::{AUDIT, AckAnswered, Acked, Delivered, History, Message, Opened, ProducerPlan, Sent, SubKey};
+use base::{LedgerId, OwnerId, Position};
 
 fn sub(region: usize, name: &str) -> SubKey {
     SubKey { region, topic: "t".into(), name: name.into() }
@@ -43,7 +43,6 @@ fn good() -> History {
                         absent: Vec::new(),
                         step,
                         boot: 1,
-                        loads: 0,
                     });
                 }
             }
@@ -160,6 +159,10 @@ fn an_acknowledgement_that_an_older_owner_does_not_know_of_is_not_forgotten() {
     let sub = history.delivered[1].sub.clone();
     history.answered.push(AckAnswered { sub, positions: vec![position], parts: vec![], step: 50, boot: 2 });
     let again = Delivered { step: 60, ..history.delivered[1].clone() };
+    for (boot, step) in [(1, 0), (2, 40), (3, 55)] {
+        let SubKey { region, topic, .. } = again.sub.clone();
+        history.opened.push(Opened { region, topic, boot, owner: OwnerId(boot), step });
+    }
     history.delivered.push(again.clone());
     assert_eq!(check(&history), []);
     history.delivered.push(Delivered { step: 61, boot: 3, ..again });
@@ -211,7 +214,6 @@ fn key_shared(sends: &[(u64, i64, u32)]) -> History {
             absent: Vec::new(),
             step,
             boot: 1,
-            loads: 0,
         });
     }
     history

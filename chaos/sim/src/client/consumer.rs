@@ -304,7 +304,6 @@ impl Consumer {
             absent: held.absent(),
             step: io.left.step,
             boot: io.left.boot,
-            loads: io.left.loads,
         });
         self.held.insert(position, held);
         self.newest = self.newest.max(Some(position));

@@ -43,8 +43,6 @@ pub struct Left {
     pub step: u64,
     pub at: Time,
     pub boot: u64,
-    /// How many topics the server had loaded; told where topics move between nodes, whose clients need not hear of it.
-    pub loads: u64,
 }
 
 impl Io<'_> {

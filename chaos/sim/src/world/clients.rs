@@ -1,6 +1,6 @@
 //! Clients and their connections.
 
-use super::{Event, Phase, World};
+use super::{Event, Phase, World, life};
 use crate::bugs::Bug;
 use crate::client::{Client, Io, Left, Stream};
 use crate::history::Ended;
@@ -205,9 +205,7 @@ impl World {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.to_client_at = conn.to_client_at.max(self.now + delay);
         let at = conn.to_client_at;
-        let process = self.hosts[conn.host].process.as_ref().filter(|_| self.options.nodes > 1);
-        let loads = process.map_or(0, |process| process.node.broker().topics_loaded());
-        let left = Left { step: self.step, at: self.now, boot: (conn.host as u64) << 32 | conn.boot, loads };
+        let left = Left { step: self.step, at: self.now, boot: life(conn.host, conn.boot) };
         let (host, boot) = (conn.host, conn.boot);
         let len = bytes.len() as u64;
         let is_message = matches!(bytes, Outgoing::Two(..));

@@ -210,6 +210,11 @@ struct Rngs {
     peers: Rng,
 }
 
+/// One number for one life of one server.
+fn life(host: usize, boot: u64) -> u64 {
+    (host as u64) << 32 | boot
+}
+
 impl World {
     pub fn new(options: Options, bug: Option<Bug>, keep: Keep) -> Self {
         let seed = Rng::new(options.seed);

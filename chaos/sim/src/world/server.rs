@@ -1,13 +1,16 @@
 //! Servers: what they are told, and what they want done.
 
 use super::peers::PeerFrame;
-use super::{Event, Phase, World};
+use super::{Event, Phase, World, life};
 use crate::disk::SimDisk;
+use crate::history::Opened;
 use crate::queue::{MS, SECOND, Time};
 use crate::trace::digest;
+use base::OwnerId;
 use bookie::disk::DiskOp;
 use broker::io::Outgoing;
 use bytes::Bytes;
+use meta_api::{MetaRequest, Write};
 use node::{Input, Output};
 use wire::bookie::{BookieRequest, BookieResponse};
 use wire::cluster::ClusterFrame;
@@ -136,6 +139,7 @@ impl World {
                 self.begin_write(index);
             }
             Output::Meta { id, request } => {
+                self.note_opening(index, id.owner, &request);
                 let at = self.now + 1 + self.rng.meta.below(self.options.meta_delay);
                 let since = self.now;
                 self.queue.plan(at, Event::Meta { host: index, boot, id, request, since });
@@ -160,6 +164,20 @@ impl World {
                 self.send_to_peer(index, to, PeerFrame::Cluster(frame));
             }
             Output::Alarm { text } => self.alarms.push(format!("node {index}: {text}")),
+        }
+    }
+
+    /// The first change that an owner asks for of a topic's log opens it.
+    fn note_opening(&mut self, index: usize, owner: OwnerId, request: &MetaRequest) {
+        let MetaRequest::Txn { writes, .. } = request else { return };
+        let host = &self.hosts[index];
+        let (region, boot) = (host.region, life(index, host.boot));
+        for write in writes {
+            let Write::Put { key, .. } = write else { continue };
+            let Some(topic) = key.strip_prefix("/ml/").and_then(topic_of) else { continue };
+            if !self.history.opened.iter().any(|known| (known.boot, known.owner) == (boot, owner)) {
+                self.history.opened.push(Opened { region, topic, boot, owner, step: self.step });
+            }
         }
     }
 
@@ -351,4 +369,11 @@ fn describe_cluster(frame: &ClusterFrame) -> String {
         ClusterFrame::Inbound { from, frame } => format!("in from {from}: {}", describe_frame(frame)),
         other => format!("{other:?}"),
     }
+}
+
+/// The topic of `TENANT/NAMESPACE/DOMAIN/NAME`.
+fn topic_of(path: &str) -> Option<String> {
+    let mut parts = path.splitn(4, '/');
+    let (tenant, namespace, domain) = (parts.next()?, parts.next()?, parts.next()?);
+    Some(format!("{domain}://{tenant}/{namespace}/{}", parts.next()?))
 }
