@@ -20,7 +20,7 @@ import faults
 import netns
 from cluster import Cluster
 from region import until
-from workload import Reader, Writer, read_back
+from workload import Reader, Writer, prepare, read_back
 
 TOPICS = 6
 SETTLED = 20  # receipts on every topic before and after each trial
@@ -39,7 +39,7 @@ class Chaos:
             raise
 
     def load(self):
-        self.cluster.http("POST", "/admin/v2/namespaces/public/default/deduplication", True)
+        prepare(self.cluster)
         self.client = self.cluster.client(operation_timeout_seconds=30)
         topics = [f"persistent://public/default/load-{i}" for i in range(TOPICS)]
         self.readers = [Reader(self.client, topic) for topic in topics]

@@ -7,6 +7,13 @@ import time
 import pulsar
 
 
+def prepare(cluster):
+    """A try of unknown outcome can be tried again, and what was consumed can be read back in the end."""
+    cluster.http("POST", "/admin/v2/namespaces/public/default/deduplication", True)
+    forever = {"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}
+    cluster.http("POST", "/admin/v2/namespaces/public/default/retention", forever)
+
+
 class Writer(threading.Thread):
     """Publishes numbers one by one under a fixed producer name, so that a try of unknown outcome can be tried again."""
 
