@@ -106,6 +106,11 @@ fn a_full_disk_refuses_publishing_and_loses_nothing() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_full_disk_of_one_node_of_three_stops_nobody_and_takes_part_again_when_freed() -> anyhow::Result<()> {
+    live::run("full_disk_of_three.py")
+}
+
+#[test]
 fn the_admin_api_keeps_tenants_namespaces_and_policies_as_pulsar_does() -> anyhow::Result<()> {
     live::run("admin_rest.py")
 }
