@@ -62,6 +62,9 @@ pub(crate) struct Chaos {
     /// Chooses the order of the faults and whom they meet [default: by chance, and printed].
     #[arg(long)]
     seed: Option<u32>,
+    /// How often each fault is done, however long it takes; `--minutes` then says nothing.
+    #[arg(long)]
+    trials: Option<u32>,
     /// Faults by name, such as "kill owner" [default: all].
     faults: Vec<String>,
 }
@@ -74,7 +77,11 @@ pub(crate) fn chaos(root: &Path, wanted: &Chaos) -> Result<ExitCode> {
     script(root, "chaos", |command| {
         let seed = wanted.seed.map_or_else(|| "chance".to_owned(), |seed| seed.to_string());
         command.arg(root.join("chaos/live/python/chaos.py")).arg(&wanted.out);
-        command.arg(wanted.minutes.to_string()).arg(seed).args(&wanted.faults);
+        command.arg(wanted.minutes.to_string()).arg(seed);
+        if let Some(trials) = wanted.trials {
+            command.arg("--trials").arg(trials.to_string());
+        }
+        command.args(&wanted.faults);
     })
 }
 

@@ -1,8 +1,11 @@
-"""A region of three real nodes under load, hurt again and again for a stated time: `chaos.py OUT MINUTES [SEED|chance] [FAULT…]`.
+"""A region of three real nodes under load, hurt again and again: `chaos.py OUT MINUTES [SEED|chance] [--trials N] [FAULT…]`.
 
-Each trial hurts one node, heals it, and measures the longest time without a receipt (R10). In the end every topic is read
-back and compared with what was acknowledged. OUT gets report.json, report.md and history.jsonl. `cargo xtask chaos` runs it.
+Each trial hurts one node, heals it, and measures the longest time without a receipt (R10). It goes on for MINUTES, or until each
+fault had N trials. In the end every topic is read back and compared with what was acknowledged. OUT gets report.json, report.md
+and history.jsonl. `cargo xtask chaos` runs it.
 """
+
+import argparse
 
 import json
 import os
@@ -11,14 +14,18 @@ import shutil
 import sys
 import time
 
+import pulsar
+
 import faults
 import netns
 from cluster import Cluster
 from region import until
-from workload import Reader, Writer, read_back
+from workload import Reader, Writer, prepare, read_back
 
 TOPICS = 6
 SETTLED = 20  # receipts on every topic before and after each trial
+# R10: what publishing may pause for, of which faults, and from how many trials on a p99 says something.
+PAUSE_MAX_S, JUDGED, ENOUGH = 2.0, ("kill owner", "kill leader", "kill other", "freeze owner"), 30
 
 
 class Chaos:
@@ -32,7 +39,7 @@ class Chaos:
             raise
 
     def load(self):
-        self.cluster.http("POST", "/admin/v2/namespaces/public/default/deduplication", True)
+        prepare(self.cluster)
         self.client = self.cluster.client(operation_timeout_seconds=30)
         topics = [f"persistent://public/default/load-{i}" for i in range(TOPICS)]
         self.readers = [Reader(self.client, topic) for topic in topics]
@@ -77,8 +84,8 @@ class Chaos:
         self.history.flush()
         print(json.dumps(told), flush=True)
 
-    def run(self, minutes, chosen):
-        """Each fault once, and again in another order while there is time."""
+    def run(self, minutes, trials, chosen):
+        """Each fault once, and again in another order: `trials` times, or while there is time."""
         deadline = time.monotonic() + 60 * minutes
         every = faults.all_faults()
         able = {name: every[name] for name in chosen or every}
@@ -88,22 +95,27 @@ class Chaos:
                 self.not_run[name] = why_not
                 del able[name]
         rounds = 0
-        while able and (rounds == 0 or time.monotonic() < deadline):
+        goes_on = lambda: rounds < trials if trials else rounds == 0 or time.monotonic() < deadline
+        while able and goes_on():
             order = list(able.values())
             self.random.shuffle(order)
             for fault in order:
-                if rounds == 0 or time.monotonic() < deadline:
+                if goes_on():
                     self.trial(fault)
             rounds += 1
 
     def verdict(self):
         """What is wrong with the data after everything: nothing, if all promises were kept."""
+        wrong = []
         for writer in self.writers:
-            writer.stop()
-        wrong = [found for writer in self.writers for found in read_back(self.client, writer.topic, len(writer.receipts))]
-        until("the readers are at the end", lambda: all(r.highest >= len(w.receipts) - 1
-                                                        for r, w in zip(self.readers, self.writers)), 60)
-        for reader in self.readers:
+            writer.over.set()
+        for writer, reader in zip(self.writers, self.readers):
+            try:
+                writer.stop()
+                wrong += read_back(self.client, writer.topic, len(writer.receipts))
+                until("the reader is at the end", lambda: reader.highest >= len(writer.receipts) - 1, 60)
+            except (AssertionError, SystemExit, pulsar.PulsarException) as failed:
+                wrong.append(f"{writer.topic}: {failed}")
             reader.stop()
             wrong += reader.wrong
         for writer in self.writers:
@@ -131,38 +143,56 @@ def table(trials):
         # R10 is about the topics that the hurt node owned; without any, about all.
         pauses = [t["pause_s"] if t["pause_owned_s"] is None else t["pause_owned_s"] for t in mine]
         rows[name] = {"table": mine[0]["table"], "trials": len(mine), "p50_s": at(pauses, 0.5), "p99_s": at(pauses, 0.99),
+                      "max_s": max(pauses), "whole_max_s": max(t["whole_s"] for t in mine),
                       "client_errors": sum(t["client_errors"] for t in mine)}
     return rows
 
 
-def write_report(out, seed, minutes, chaos, wrong):
+def goal(rows):
+    """R10 in one sentence."""
+    few = [name for name in JUDGED if name not in rows or rows[name]["trials"] < ENOUGH]
+    if few:
+        return f"R10 (p99 <= {PAUSE_MAX_S} s) not judged: fewer than {ENOUGH} trials of {', '.join(few)}"
+    over = [f"{name} {rows[name]['p99_s']} s" for name in JUDGED if rows[name]["p99_s"] > PAUSE_MAX_S]
+    return f"R10 (p99 <= {PAUSE_MAX_S} s) " + (f"NOT MET: {', '.join(over)}" if over else f"met by {', '.join(JUDGED)}")
+
+
+def write_report(out, seed, began, chaos, wrong):
     rows = table(chaos.trials)
-    receipts = sum(len(writer.receipts) for writer in chaos.writers)
-    told = {"seed": seed, "minutes": minutes, "cores": os.cpu_count(), "acknowledged": receipts, "wrong": wrong,
+    receipts, minutes = sum(len(writer.receipts) for writer in chaos.writers), round((time.monotonic() - began) / 60, 1)
+    verdict = [f"WRONG: {wrong}" if wrong else "nothing lost, doubled or out of order", goal(rows)]
+    told = {"seed": seed, "minutes": minutes, "cores": os.cpu_count(), "acknowledged": receipts, "wrong": wrong, "verdict": verdict,
             "received_again": sum(r.again for r in chaos.readers), "not_run": chaos.not_run, "faults": rows, "trials": chaos.trials}
     with open(os.path.join(out, "report.json"), "w") as file:
         json.dump(told, file, indent=1)
     with open(os.path.join(out, "report.md"), "w") as file:
-        file.write(f"# {minutes} minutes of faults, seed {seed}\n\n{receipts} messages acknowledged on {TOPICS} topics; ")
-        file.write(f"{'nothing lost, doubled or out of order' if not wrong else f'WRONG: {wrong}'}.\n\n")
-        file.write("| fault | table | trials | pause p50 s | p99 s | errors seen by clients |\n|---|---|---|---|---|---|\n")
+        file.write(f"# {len(chaos.trials)} faults in {minutes} minutes, seed {seed}, {os.cpu_count()} cores\n\n")
+        file.write(f"{receipts} messages acknowledged on {TOPICS} topics; {verdict[0]}. {verdict[1]}.\n\n")
+        file.write("The pause is the longest time without a receipt, on the topics that the hurt node owned; if it owned none, on any.\n\n")
+        file.write("| fault | table | trials | pause p50 s | p99 s | max s | errors seen by clients |\n|---|---|---|---|---|---|---|\n")
         for name, row in rows.items():
-            file.write(f"| {name} | {row['table']} | {row['trials']} | {row['p50_s']} | {row['p99_s']} | {row['client_errors']} |\n")
+            file.write("| " + " | ".join(str(cell) for cell in (name, row["table"], row["trials"], row["p50_s"], row["p99_s"],
+                                                               row["max_s"], row["client_errors"])) + " |\n")
         for name, why in chaos.not_run.items():
-            file.write(f"| {name} | | NOT RUN: {why} | | | |\n")
+            file.write(f"| {name} | | NOT RUN: {why} | | | | |\n")
 
 
-def main(out, minutes, seed, chosen):
+def main(out, minutes, seed, chosen, trials=0):
     print(f"seed {seed}", flush=True)
     shutil.rmtree(os.path.join(out, "region"), ignore_errors=True)
     os.makedirs(os.path.join(out, "region"))
+    began, stopped = time.monotonic(), []
     net = None if netns.possible() else netns.Net(3)
     try:
         chaos = Chaos(out, seed, net)
         try:
-            chaos.run(minutes, chosen)
-            wrong = chaos.verdict()
-            write_report(out, seed, minutes, chaos, wrong)
+            try:
+                chaos.run(minutes, trials, chosen)
+            except (AssertionError, SystemExit) as ended:
+                # What was measured until then is told, and that it did not go on.
+                stopped = [f"stopped after {len(chaos.trials)} trials: {ended}"]
+            wrong = stopped + chaos.verdict()
+            write_report(out, seed, began, chaos, wrong)
             print(open(os.path.join(out, "report.md")).read(), flush=True)
             assert not wrong, wrong
         finally:
@@ -173,6 +203,20 @@ def main(out, minutes, seed, chosen):
     return chaos.trials, chaos.not_run
 
 
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=os.path.abspath)
+    parser.add_argument("minutes", type=float)
+    parser.add_argument("seed", nargs="?", default="chance", type=lambda given: given if given == "chance" else int(given))
+    parser.add_argument("--trials", type=int, default=0)
+    parser.add_argument("faults", nargs="*", metavar="fault", help=", ".join(faults.all_faults()))
+    given = parser.parse_intermixed_args()
+    unknown = [name for name in given.faults if name not in faults.all_faults()]
+    if unknown:
+        parser.error(f"no such fault: {', '.join(unknown)}; known are {', '.join(faults.all_faults())}")
+    return given
+
+
 if __name__ == "__main__":
-    given = sys.argv[3] if sys.argv[3:] else "chance"
-    main(os.path.abspath(sys.argv[1]), float(sys.argv[2]), random.randrange(1 << 32) if given == "chance" else int(given), sys.argv[4:])
+    given = arguments()
+    main(given.out, given.minutes, random.randrange(1 << 32) if given.seed == "chance" else given.seed, given.faults, given.trials)

@@ -1,10 +1,16 @@
 """What chaos.py does to a node, and how it is undone. Numbers are those of the fault table (docs/testing.md)."""
 
+import os
+import random
 import shutil
 import signal
 import subprocess
 
+import bad_link
 import netns
+from region import until
+
+IO = 70  # How a server ends whose disk failed.
 
 
 class Fault:
@@ -123,15 +129,56 @@ class Bridge(Apart):
         net.part([one], [two])
 
 
+class Lossy(Fault):
+    """All packets between all nodes pass a network that loses and doubles some and changes their order."""
+
+    number, needs_net, hold_s = "F8", True, 8.0
+
+    def __init__(self, name, victim, **how):
+        super().__init__(name, victim)
+        self.how = how
+
+    def why_not(self, net):
+        return super().why_not(net) or (None if os.path.exists(bad_link.DEVICE) else f"needs {bad_link.DEVICE}")
+
+    def inject(self, cluster, net, node):
+        net.worsen(seed=random.randrange(1 << 32), **self.how)
+
+    def heal(self, cluster, net, node):
+        told = net.heal()
+        print(told, flush=True)
+        assert told["passed"] and all(told[did] for did, how in (("lost", "loss"), ("doubled", "doubled")) if self.how.get(how)), told
+
+
+def threads(pid):
+    return os.listdir(f"/proc/{pid}/task")
+
+
+def is_traced(pid, thread):
+    try:
+        with open(f"/proc/{pid}/task/{thread}/status") as status:
+            return any(line.startswith("TracerPid:") and line.split()[1] != "0" for line in status)
+    except OSError:
+        return True  # It has ended.
+
+
 class Traced(Fault):
     """Changes the answers of the system's calls under a running process."""
 
-    needs_strace, inject_as = True, ""
+    needs_strace, call, inject_as = True, "fdatasync", ""
 
     def inject(self, cluster, net, node):
-        self.tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", "-p", str(node.process.pid),
-                                        "-e", "trace=fdatasync", "-e", f"inject=fdatasync:{self.inject_as}"],
-                                       stderr=subprocess.PIPE)
+        attached = os.path.join(node.folder, "strace.txt")
+        only = [word for path in self.paths(node) for word in ("-P", path)]
+        self.tracer = subprocess.Popen(["strace", "-f", "-o", attached, "-p", str(node.process.pid), *only,
+                                        "-e", f"trace={self.call}", "-e", f"inject={self.call}:{self.inject_as}"],
+                                       stderr=subprocess.DEVNULL)
+        until("every thread is traced", lambda: node.process.poll() is not None
+              or all(is_traced(node.process.pid, thread) for thread in threads(node.process.pid)))
+
+    def paths(self, node):
+        """The files whose calls are meant; all, if there is none."""
+        return []
 
     def end_tracer(self):
         self.tracer.send_signal(signal.SIGINT)
@@ -150,21 +197,62 @@ class SlowDisk(Traced):
 class SyncFails(Traced):
     """One sync fails: the process must end without a receipt for that group, and comes back."""
 
-    number, hold_s, inject_as = "F10", 3.0, "error=EIO:when=1"
+    number, inject_as = "F10", "error=EIO:when=1"
 
     def heal(self, cluster, net, node):
         try:
             code = node.process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self.end_tracer()
-            raise AssertionError("a node whose sync failed went on") from None
+            raise AssertionError(f"a node went on after {self.name}") from None
         self.tracer.wait()
-        assert code not in (0, 78), f"a node whose sync failed ended with {code}"
+        assert code == IO, f"a node ended with {code} after {self.name}"
         node.start()
 
 
+class WriteFails(SyncFails):
+    """One write fails, in whatever file of the node comes first: that is the log of entries."""
+
+    number, call = "F11", "pwrite64,pwritev,write"
+
+    def paths(self, node):
+        log = os.path.join(node.folder, "data", "log")
+        return [os.path.join(log, name) for name in os.listdir(log)]
+
+
+class ShortWrite(WriteFails):
+    """One write takes nothing of what it was given, and says so."""
+
+    inject_as = "retval=0:when=1"
+
+
+class MetadataWriteFails(WriteFails):
+    """One write of the metadata's log fails."""
+
+    def paths(self, node):
+        return [os.path.join(node.folder, "data", "meta", "log")]
+
+    def inject(self, cluster, net, node):
+        super().inject(cluster, net, node)
+        cluster.http("POST", "/admin/v2/namespaces/public/default/messageTTL", random.randrange(1 << 20, 1 << 30))
+
+
+class VoteFails(MetadataWriteFails):
+    """The write of a vote fails: the leader is lost, so that the node stands for election or is asked for its vote."""
+
+    def inject(self, cluster, net, node):
+        WriteFails.inject(self, cluster, net, node)
+        self.leader = cluster.leader()
+        self.leader.kill()
+
+    def heal(self, cluster, net, node):
+        self.leader.start()
+        super().heal(cluster, net, node)
+
+
 KINDS = {"kill": Kill, "freeze": Freeze, "apart": Apart, "deaf": Deaf, "mute": Mute, "bridge": Bridge,
-         "slow-disk": SlowDisk, "sync-fails": SyncFails}
+         "slow-disk": SlowDisk, "sync-fails": SyncFails, "write-fails": WriteFails, "short-write": ShortWrite,
+         "metadata-write-fails": MetadataWriteFails}
 # The three places that R10 names; the owner is that of a topic under load, the other is neither owner nor leader.
 VICTIMS = ("owner", "leader", "other")
 
@@ -172,4 +260,8 @@ VICTIMS = ("owner", "leader", "other")
 def all_faults():
     faults = {f"{kind} {victim}": make(f"{kind} {victim}", victim) for kind, make in KINDS.items() for victim in VICTIMS}
     faults["kill all"] = KillAll("kill all", "owner")
+    faults["vote-fails"] = VoteFails("vote-fails", "other")
+    faults["lossy 1%"] = Lossy("lossy 1%", "owner", loss=0.01, doubled=0.01, jitter_s=0.01)
+    faults["lossy 5%"] = Lossy("lossy 5%", "owner", loss=0.05, doubled=0.05, jitter_s=0.05)
+    faults["lossy 20%"] = Lossy("lossy 20%", "owner", loss=0.2, doubled=0.1, jitter_s=0.2)
     return faults

@@ -6,20 +6,12 @@ import sys
 import time
 
 import pulsar
+from disks import enter_own_mounts
 from region import Region, until
 from wire import PERSISTENCE_ERROR, SERVICE_NOT_READY, payload
 
 DISK, BALLAST, PIECE = 640 << 20, 200 << 20, 512 * 1024
 TOPIC, SMALL = "persistent://public/default/full", "persistent://public/default/small"
-
-
-def enter_own_mounts():
-    """Runs this script again where its mounts are its own: they are gone when it ends, however it ends."""
-    if os.environ.get("OWN_MOUNTS"):
-        return
-    os.environ["OWN_MOUNTS"] = "yes"
-    own = ["-m"] if os.geteuid() == 0 else ["-r", "-m"]
-    os.execvp("unshare", ["unshare", *own, sys.executable, *sys.argv])
 
 
 def fill(producer):

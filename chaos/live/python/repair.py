@@ -113,4 +113,5 @@ def main(folder):
         json.dump(told, file)
 
 
-main(sys.argv[1])
+if __name__ == "__main__":
+    main(sys.argv[1])

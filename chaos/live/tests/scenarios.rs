@@ -26,6 +26,16 @@ fn a_region_that_is_hurt_in_turns_loses_nothing_acknowledged() -> anyhow::Result
 }
 
 #[test]
+fn nothing_acknowledged_is_lost_by_power_cuts_of_one_two_and_all_nodes() -> anyhow::Result<()> {
+    live::run("power_cut.py")
+}
+
+#[test]
+fn three_nodes_that_disagree_about_the_time_keep_order_and_owners() -> anyhow::Result<()> {
+    live::run("wrong_clocks.py")
+}
+
+#[test]
 fn three_nodes_lose_one_after_the_other_and_publishing_pauses_no_longer_than_for_the_first() -> anyhow::Result<()> {
     live::run("losses.py")
 }
@@ -93,6 +103,11 @@ fn a_start_that_cannot_succeed_names_the_cause_and_the_remedy() -> anyhow::Resul
 #[test]
 fn a_full_disk_refuses_publishing_and_loses_nothing() -> anyhow::Result<()> {
     live::run("full_disk.py")
+}
+
+#[test]
+fn a_full_disk_of_one_node_of_three_stops_nobody_and_takes_part_again_when_freed() -> anyhow::Result<()> {
+    live::run("full_disk_of_three.py")
 }
 
 #[test]

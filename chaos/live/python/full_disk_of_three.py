@@ -1,0 +1,97 @@
+"""The disk of one node of three fills up: publishing goes on with the two others, reading and acknowledging too. The full node
+starts again while it is full, and takes part again, without a restart, when space was freed."""
+
+import json
+import os
+import sys
+import time
+
+import pulsar
+
+import disks
+from cluster import Cluster
+from region import until
+from steady import Writer, read_all
+
+BULK = "persistent://public/default/bulk"
+SMALL, BALLAST, PIECE, AT_ONCE = 512 * disks.MIB, 200 * disks.MIB, 512 << 10, 16
+PAUSE_MAX_S = 5
+
+
+def log_files(node):
+    return len(os.listdir(os.path.join(node.folder, "data", "log")))
+
+
+class Bulk:
+    """Large messages, many at a time; all are acknowledged when `send` returns."""
+
+    def __init__(self, cluster):
+        self.client, self.count = cluster.client(operation_timeout_seconds=30), 0
+        self.producer = self.client.create_producer(BULK, send_timeout_millis=30_000, batching_enabled=False)
+        self.failed = []
+
+    def send(self):
+        for _ in range(AT_ONCE):
+            body = self.count.to_bytes(8, "big") + os.urandom(PIECE - 8)
+            self.producer.send_async(body, lambda result, _: result == pulsar.Result.Ok or self.failed.append(result))
+            self.count += 1
+        self.producer.flush()
+        assert not self.failed, self.failed
+
+
+def main(folder):
+    disks.enter_own_mounts()
+    why_not = disks.possible()
+    if why_not:
+        print(f"NOT RUN: {why_not}")
+        return
+    full = 1
+    disk = disks.Disk(os.path.join(folder, "image"), os.path.join(folder, f"east-{full}", "data"), SMALL)
+    ballast = os.path.join(disk.folder, "ballast")
+    with open(ballast, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, BALLAST)
+    cluster, told = Cluster(folder), {}
+    node = cluster.nodes[full]
+    try:
+        writer, bulk = Writer(cluster, pause_s=0.002), Bulk(cluster)
+        writer.start()
+        began = time.monotonic()
+        # More than there is room for.
+        while bulk.count * PIECE < SMALL - BALLAST:
+            bulk.send()
+        told["bulk_mib"], told["log_files"] = bulk.count * PIECE >> 20, [log_files(one) for one in cluster.nodes]
+        assert log_files(node) < min(log_files(one) for one in cluster.nodes if one is not node), "the small disk did not fill up"
+        writer.goes_on("while one disk is full")
+        told["pause_s"] = writer.longest_pause_since(began)
+        assert node.running(), "the node whose disk is full ended"
+        assert read_all(cluster, bulk.count, BULK, lambda data: int.from_bytes(data[:8], "big")) == list(range(bulk.count))
+        # It starts while it is full.
+        node.kill()
+        node.start()
+        bulk.send()
+        writer.goes_on("after the full node was started again")
+        os.unlink(ballast)
+        freed = time.monotonic()
+        until("the node that has space again takes entries", lambda: bulk.send() or log_files(node) > told["log_files"][full], 60)
+        told["takes_part_after_s"] = round(time.monotonic() - freed, 2)
+        # Now the two that were never full are not needed both.
+        other = next(one for one in cluster.nodes if one is not node and one is not cluster.leader())
+        other.kill()
+        bulk.send()
+        writer.goes_on("after another node was killed")
+        told["longest_pause_s"] = writer.longest_pause_since(began)
+        other.start()
+        writer.stop()
+        assert read_all(cluster, bulk.count, BULK, lambda data: int.from_bytes(data[:8], "big")) == list(range(bulk.count))
+        assert read_all(cluster, len(writer.sent)) == writer.sent, "a receipt without its message"
+        assert told["longest_pause_s"] <= PAUSE_MAX_S, told
+        bulk.client.close()
+    finally:
+        print(json.dumps(told), flush=True)
+        cluster.stop()
+    with open(os.path.join(folder, "history.json"), "w") as file:
+        json.dump(told, file)
+
+
+if __name__ == "__main__":
+    main(os.path.abspath(sys.argv[1]))
