@@ -22,9 +22,13 @@ pub enum BookieRequest {
     ReadLac { id: RequestId, ledger: LedgerId, fence: bool },
     /// The ledger is gone from the metadata: forget it. Idempotent.
     Delete { id: RequestId, ledger: LedgerId },
-    /// The bookie has again every entry of the ledger that its metadata says it has: what it may have lost is made good, and
-    /// it may deny what it does not have. Idempotent.
-    Repaired { id: RequestId, ledger: LedgerId },
+    /// The bookie has again every entry of the ledger that its metadata says it has: what it may have lost up to this loss is
+    /// made good, and it may deny what it does not have. Idempotent.
+    Repaired { id: RequestId, ledger: LedgerId, loss: u32 },
+    /// Which ledgers above `after` may lack entries that were once here.
+    Limbo { id: RequestId, after: LedgerId },
+    /// Which entries of `range` are not here, or cannot be read.
+    Missing { id: RequestId, ledger: LedgerId, range: EntryRange },
 }
 
 impl BookieRequest {
@@ -34,7 +38,9 @@ impl BookieRequest {
             | Self::Read { id, .. }
             | Self::ReadLac { id, .. }
             | Self::Delete { id, .. }
-            | Self::Repaired { id, .. } => *id,
+            | Self::Repaired { id, .. }
+            | Self::Limbo { id, .. }
+            | Self::Missing { id, .. } => *id,
         }
     }
 }
@@ -62,11 +68,23 @@ pub enum BookieResponse {
         id: RequestId,
         ledger: LedgerId,
     },
-    /// `lifted`: durable; otherwise the bookie does not know yet what it lost, or has too much to do: ask again.
+    /// `lifted`: durable; otherwise the bookie does not know yet what it lost, has lost something since, or has too much to
+    /// do: ask again.
     Repaired {
         id: RequestId,
         ledger: LedgerId,
         lifted: bool,
+    },
+    Limbo {
+        id: RequestId,
+        found: LimboFound,
+    },
+    /// What is missing of the range that was asked for, in order. Nothing is said of entries from `until` on.
+    Missing {
+        id: RequestId,
+        ledger: LedgerId,
+        until: EntryId,
+        ranges: Vec<EntryRange>,
     },
 }
 
@@ -77,9 +95,36 @@ impl BookieResponse {
             | Self::Read { id, .. }
             | Self::Lac { id, .. }
             | Self::Deleted { id, .. }
-            | Self::Repaired { id, .. } => *id,
+            | Self::Repaired { id, .. }
+            | Self::Limbo { id, .. }
+            | Self::Missing { id, .. } => *id,
         }
     }
+}
+
+/// Entries `first..end` of a ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryRange {
+    pub first: EntryId,
+    /// One above the last.
+    pub end: EntryId,
+}
+
+/// What a bookie may have lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LimboFound {
+    /// It cannot say yet: any ledger may lack entries.
+    Unmeasured,
+    /// Ledgers in the order of their ids; `more`: there are others above the last one.
+    Ledgers { ledgers: Vec<InLimbo>, more: bool },
+}
+
+/// A ledger that may lack entries on one bookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InLimbo {
+    pub ledger: LedgerId,
+    /// The newest loss, for [`BookieRequest::Repaired`]; 0 when only entries lack that the bookie can name.
+    pub loss: u32,
 }
 
 /// What became of an add.

@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
 use support::{golden, to_hex};
 use wire::bookie::{
-    AddOutcome, BookieFrameSplitter, BookieRequest, BookieResponse, LacOutcome, ReadOutcome, StoredEntry,
-    decode_request, decode_response, encode_request, encode_response,
+    AddOutcome, BookieFrameSplitter, BookieRequest, BookieResponse, EntryRange, InLimbo, LacOutcome, LimboFound,
+    ReadOutcome, StoredEntry, decode_request, decode_response, encode_request, encode_response,
 };
 use wire::region::{REGION_PROTOCOL_VERSION, RegionFrame, RegionFrameSplitter, encode};
 use wire::stored::{EntryFormat, Origin, StoredError, StoredHead};
@@ -125,6 +125,10 @@ fn region_frames_have_fixed_bytes() {
 const ID: RequestId = RequestId { owner: OwnerId(3), seq: 4 };
 const LEDGER: LedgerId = LedgerId(12);
 
+fn range(first: i64, end: i64) -> EntryRange {
+    EntryRange { first: EntryId(first), end: EntryId(end) }
+}
+
 fn bookie_requests() -> Vec<(&'static str, BookieRequest)> {
     let (id, ledger) = (ID, LEDGER);
     let add = |entry, lac, recovery, data| BookieRequest::Add {
@@ -150,7 +154,9 @@ fn bookie_requests() -> Vec<(&'static str, BookieRequest)> {
         ("fencing read", read(0, 1, 0, true)),
         ("read lac", BookieRequest::ReadLac { id, ledger, fence: true }),
         ("delete", BookieRequest::Delete { id, ledger }),
-        ("repaired", BookieRequest::Repaired { id, ledger }),
+        ("repaired", BookieRequest::Repaired { id, ledger, loss: 2 }),
+        ("limbo", BookieRequest::Limbo { id, after: ledger }),
+        ("missing", BookieRequest::Missing { id, ledger, range: range(5, 9) }),
     ]
 }
 
@@ -160,6 +166,7 @@ fn bookie_responses() -> Vec<(&'static str, BookieResponse)> {
     let read = |outcome| BookieResponse::Read { id, ledger, outcome };
     let lac = |outcome| BookieResponse::Lac { id, ledger, outcome };
     let stored = |number: i64, data| StoredEntry { entry: EntryId(number), lac: EntryId(number - 1), data };
+    let ledgers = vec![InLimbo { ledger, loss: 2 }, InLimbo { ledger: LedgerId(13), loss: 0 }];
     let entries = vec![stored(5, entry("h1", "b1")), stored(6, entry("h2", ""))];
     vec![
         ("stored", added(AddOutcome::Stored)),
@@ -176,6 +183,9 @@ fn bookie_responses() -> Vec<(&'static str, BookieResponse)> {
         ("deleted", BookieResponse::Deleted { id, ledger }),
         ("limbo lifted", BookieResponse::Repaired { id, ledger, lifted: true }),
         ("limbo not lifted", BookieResponse::Repaired { id, ledger, lifted: false }),
+        ("limbo not measured", BookieResponse::Limbo { id, found: LimboFound::Unmeasured }),
+        ("in limbo", BookieResponse::Limbo { id, found: LimboFound::Ledgers { ledgers, more: true } }),
+        ("misses", BookieResponse::Missing { id, ledger, until: EntryId(9), ranges: vec![range(5, 6), range(8, 9)] }),
     ]
 }
 

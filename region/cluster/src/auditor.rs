@@ -6,6 +6,8 @@
 //! was never closed (its topic is not in use since its owner died) is recovered first, as its next owner would. Everything is
 //! found again by looking, so that a change of leader costs a repetition and nothing else.
 //!
+//! A bookie that is up and has lost entries names its ledgers; it gets from the other copies what it lacks of them.
+//!
 //! **States**  following → waiting → listing (page by page) → repairing (ledger by ledger, fewest copies first) → waiting.
 //!
 //! **Invariants**
@@ -17,12 +19,13 @@
 //! - I5  a ledger is ended only when it has lacked copies in its last fragment for [`UNWRITTEN_AFTER`] although others could take
 //!   them: a writer that lives would have changed its ensemble long before.
 //!
-//! **Not here**  The copying and the compare-and-put of one ledger (`work`, `ledger::LedgerRepair`); bookies that are there and
-//! have lost entries.
+//! **Not here**  The copying and the compare-and-put of one ledger (`work`, `ledger::LedgerRepair`).
 //!
 //! **Tests**  `auditor/tests.rs`.
 
+mod limbo;
 mod page;
+mod refill;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -30,8 +33,10 @@ mod work;
 use crate::View;
 use base::{Effects, LedgerId, Mono, NodeId, Now, OwnerId, RequestId, Rng, earliest};
 use ledger::{Placement, RepairOptions, RepairWork, RequestIds, VACANT, Zones};
+use limbo::Limbo;
 use meta_api::{MetaRequest, MetaResponse};
 use page::{Found, Lacking, read_page};
+use refill::{Refill, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use tenancy::keys;
@@ -93,20 +98,47 @@ pub struct AuditStats {
     pub repaired_entries_total: u64,
     pub repaired_bytes_total: u64,
     pub failed_repairs_total: u64,
+    /// Ledgers that live bookies may lack entries of, each bookie's counted for itself.
+    pub ledgers_in_limbo: u64,
+    /// Those of them of which some entry was found on no bookie.
+    pub ledgers_without_copies: u64,
 }
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditorEffect {
-    Meta { id: RequestId, request: MetaRequest },
-    Bookie { to: NodeId, request: BookieRequest },
+    Meta {
+        id: RequestId,
+        request: MetaRequest,
+    },
+    Bookie {
+        to: NodeId,
+        request: BookieRequest,
+    },
+    /// An operator must hear this.
+    Alarm {
+        text: String,
+    },
 }
 
 #[derive(Debug)]
 enum Phase {
-    Waiting { due: Mono },
-    Listing { id: RequestId, deadline: Mono, found: Box<Found> },
-    Repairing { work: Option<Box<Work>>, resume: Mono },
+    Waiting {
+        due: Mono,
+    },
+    Listing {
+        id: RequestId,
+        deadline: Mono,
+        found: Box<Found>,
+    },
+    /// A bookie is asked what it lacks of a ledger.
+    Asking {
+        refill: Box<Refill>,
+    },
+    Repairing {
+        work: Option<Box<Work>>,
+        resume: Mono,
+    },
 }
 
 /// The machine of one node.
@@ -115,6 +147,8 @@ pub struct Auditor {
     owner: OwnerId,
     options: AuditorOptions,
     leading: bool,
+    /// There are no other nodes, so no copies elsewhere to look for.
+    alone: bool,
     /// Since when nodes are down, as this leader knows it.
     down: BTreeMap<NodeId, Mono>,
     /// The nodes that were alive at the last change.
@@ -122,6 +156,9 @@ pub struct Auditor {
     phase: Phase,
     /// What is to be repaired, in this order.
     queue: VecDeque<Lacking>,
+    limbo: Limbo,
+    /// The ledger of the limbo that is worked on.
+    refilled: Option<(NodeId, LedgerId)>,
     /// Since when ledgers that are not closed lack copies that others could take.
     unsettled: BTreeMap<LedgerId, Mono>,
     /// Something was repaired since the last look.
@@ -140,10 +177,13 @@ impl Auditor {
             owner,
             options,
             leading: false,
+            alone: false,
             down: BTreeMap::new(),
             alive: BTreeSet::new(),
             phase: Phase::Waiting { due: Mono::default() },
             queue: VecDeque::new(),
+            limbo: Limbo::default(),
+            refilled: None,
             unsettled: BTreeMap::new(),
             progressed: false,
             looks: 0,
@@ -157,6 +197,12 @@ impl Auditor {
         self.options = options;
     }
 
+    /// The region has this node only: it leads from now on, and only asks its own bookie.
+    pub fn set_alone(&mut self, now: Now, view: &View) {
+        self.alone = true;
+        self.set_leading(now, true, view);
+    }
+
     /// Whether this node leads the metadata.
     pub fn set_leading(&mut self, now: Now, leading: bool, view: &View) {
         if self.leading == leading {
@@ -168,8 +214,10 @@ impl Auditor {
         self.alive.clear();
         self.unsettled.clear();
         self.looks = 0;
+        (self.limbo, self.refilled) = (Limbo::new(now.mono + SETTLE), None);
         self.phase = Phase::Waiting { due: now.mono + SETTLE }; // I1
         (self.stats.ledgers, self.stats.entries, self.stats.entries_below_ack_quorum) = (0, 0, 0);
+        self.count_limbo();
         self.handle_view(now, view);
     }
 
@@ -189,6 +237,8 @@ impl Auditor {
         self.down.retain(|node, _| view.node(*node).is_some());
         if alive != self.alive {
             (self.alive, self.looks) = (alive, 0);
+            self.limbo.handle_alive(now, &self.alive);
+            self.count_limbo();
             if let Phase::Waiting { due } = &mut self.phase {
                 *due = (*due).min(now.mono + SETTLE);
             }
@@ -208,41 +258,77 @@ impl Auditor {
             Phase::Listing { id: asked, .. } if *asked == id => self.handle_page(now, response, view, fx),
             Phase::Repairing { work: Some(work), .. } if work.owns(id) => {
                 let ended = work.handle_meta(now, id, page::outcome(response), fx);
-                self.go_on(now, ended);
+                self.go_on(now, ended, fx);
             }
-            Phase::Waiting { .. } | Phase::Listing { .. } | Phase::Repairing { .. } => (),
+            Phase::Asking { refill } if refill.owns(id) => {
+                let verdict = refill.handle_meta(now, id, response, fx);
+                self.refill(now, verdict, view, fx);
+            }
+            Phase::Waiting { .. } | Phase::Listing { .. } | Phase::Asking { .. } | Phase::Repairing { .. } => (),
         }
     }
 
     /// A bookie's answer to this machine.
-    pub fn handle_bookie(&mut self, now: Now, from: NodeId, response: BookieResponse, fx: &mut Effects<AuditorEffect>) {
-        let Phase::Repairing { work: Some(work), .. } = &mut self.phase else { return };
-        let ended = work.handle_bookie(now, from, response, fx);
-        self.go_on(now, ended);
+    pub fn handle_bookie(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        response: BookieResponse,
+        view: &View,
+        fx: &mut Effects<AuditorEffect>,
+    ) {
+        match (&mut self.phase, response) {
+            (_, BookieResponse::Limbo { id, found }) => {
+                let Self { limbo, seq, owner, .. } = self;
+                limbo.handle(now, id, found, || next_id(*owner, seq), fx);
+                self.count_limbo();
+            }
+            (Phase::Asking { refill }, response) if refill.owns(response.id()) => {
+                let verdict = refill.handle_bookie(now, response, fx);
+                self.refill(now, verdict, view, fx);
+            }
+            (Phase::Repairing { work: Some(work), .. }, response) => {
+                let ended = work.handle_bookie(now, from, response, fx);
+                self.go_on(now, ended, fx);
+            }
+            (Phase::Waiting { .. } | Phase::Listing { .. } | Phase::Asking { .. } | Phase::Repairing { .. }, _) => (),
+        }
     }
 
     pub fn next_deadline(&self) -> Option<Mono> {
         if !self.leading {
             return None;
         }
+        earliest(Some(self.limbo.poll_at()), self.phase_deadline())
+    }
+
+    fn phase_deadline(&self) -> Option<Mono> {
         match &self.phase {
-            Phase::Waiting { due } => Some(*due),
+            Phase::Waiting { due } => earliest(Some(*due), self.limbo.due()),
             Phase::Listing { deadline, .. } => Some(*deadline),
+            Phase::Asking { refill } => Some(refill.deadline),
             Phase::Repairing { work: Some(work), .. } => work.next_deadline(),
             Phase::Repairing { work: None, resume } => Some(*resume),
         }
     }
 
     pub fn on_deadline(&mut self, now: Now, view: &View, fx: &mut Effects<AuditorEffect>) {
-        if !self.leading || self.next_deadline().is_none_or(|due| now.mono < due) {
+        if !self.leading {
+            return;
+        }
+        let Self { limbo, seq, owner, .. } = self;
+        limbo.poll(now, &self.alive, || next_id(*owner, seq), fx);
+        if self.phase_deadline().is_none_or(|due| now.mono < due) {
             return;
         }
         match &mut self.phase {
+            Phase::Waiting { .. } if self.alone => self.repair_next(now, view, fx),
+            Phase::Asking { .. } => self.refill(now, Some(Verdict::Silent), view, fx),
             Phase::Waiting { .. } => self.ask_page(now, Box::default(), fx),
             Phase::Listing { .. } => self.wait(now, AGAIN),
             Phase::Repairing { work: Some(work), .. } => {
                 let ended = work.on_deadline(now, fx);
-                self.go_on(now, ended);
+                self.go_on(now, ended, fx);
             }
             Phase::Repairing { work: None, .. } => self.repair_next(now, view, fx),
         }
@@ -264,9 +350,7 @@ impl Auditor {
 
     fn ask_page(&mut self, now: Now, found: Box<Found>, fx: &mut Effects<AuditorEffect>) {
         assert!(self.leading, "Auditor I1: only a leader lists");
-        self.seq += 1;
-        // Machine 0; repairs have numbers from 1 on.
-        let id = RequestId::new(self.owner, self.seq);
+        let id = next_id(self.owner, &mut self.seq);
         let request = MetaRequest::Range { prefix: keys::LEDGERS.to_owned(), after: found.after.clone(), limit: PAGE };
         fx.push(AuditorEffect::Meta { id, request });
         self.phase = Phase::Listing { id, deadline: now.mono + ANSWER_TIMEOUT, found };
@@ -326,6 +410,12 @@ impl Auditor {
     fn repair_next(&mut self, now: Now, view: &View, fx: &mut Effects<AuditorEffect>) {
         assert!(self.leading, "Auditor I1: only a leader repairs");
         let Some(next) = self.queue.pop_front() else {
+            if let Some(named) = self.limbo.next(now) {
+                let ids = self.new_machine();
+                self.refilled = Some((named.0, named.1.ledger));
+                self.phase = Phase::Asking { refill: Box::new(Refill::start(ids, named, now, fx)) };
+                return;
+            }
             let pause = match (self.progressed, self.stats.ledgers) {
                 (true, _) => SETTLE,
                 (false, 0) => self.options.every,
@@ -335,11 +425,7 @@ impl Auditor {
         };
         let kept = self.lost(now, view);
         let lost = next.bookies.iter().filter(|node| kept.is_lost(**node)).copied().collect();
-        let rng = Rng::new(next.ledger.0 ^ now.wall_ms);
-        let zones: Zones = view.zones().collect();
-        let placement = Placement::new(view.open_nodes().collect(), rng).with_zones(zones);
-        self.machines = self.machines % 0x00ff_ffff + 1;
-        let ids = RequestIds::new(self.owner, self.machines);
+        let (placement, ids) = (placement(now, next.ledger, view), self.new_machine());
         let subject = (next.key, next.ledger, next.metadata);
         let (work, ended) = if next.ends {
             Work::end(ids, subject, placement, now, fx)
@@ -347,11 +433,16 @@ impl Auditor {
             Work::repair(ids, subject, RepairWork::Replace { lost, placement }, self.options.repair, now, fx)
         };
         self.phase = Phase::Repairing { work: Some(Box::new(work)), resume: now.mono };
-        self.go_on(now, ended);
+        self.go_on(now, ended, fx);
+    }
+
+    fn new_machine(&mut self) -> RequestIds {
+        self.machines = self.machines % 0x00ff_ffff + 1;
+        RequestIds::new(self.owner, self.machines)
     }
 
     /// Goes on with the next ledger when the work on this one has ended.
-    fn go_on(&mut self, now: Now, ended: Option<Ended>) {
+    fn go_on(&mut self, now: Now, ended: Option<Ended>, fx: &mut Effects<AuditorEffect>) {
         let (Phase::Repairing { work: Some(work), .. }, Some(ended)) = (&self.phase, ended) else { return };
         let (entries, bytes) = work.copied();
         // I3: what was copied is paid for, from the start of this repair on.
@@ -363,11 +454,23 @@ impl Auditor {
         match ended {
             Ended::Closed => (),
             Ended::Repaired => stats.repaired_ledgers_total += 1,
-            Ended::Failed => stats.failed_repairs_total += 1,
+            Ended::Failed(_) => stats.failed_repairs_total += 1,
         }
-        self.progressed |= ended != Ended::Failed;
+        self.progressed |= !matches!(ended, Ended::Failed(_));
         self.phase = Phase::Repairing { work: None, resume: resume.max(now.mono) };
+        self.end_refill(now, ended, fx);
     }
+}
+
+/// Machine 0; repairs have numbers from 1 on.
+fn next_id(owner: OwnerId, seq: &mut u64) -> RequestId {
+    *seq += 1;
+    RequestId::new(owner, *seq)
+}
+
+fn placement(now: Now, ledger: LedgerId, view: &View) -> Placement {
+    let (rng, zones) = (Rng::new(ledger.0 ^ now.wall_ms), view.zones().collect::<Zones>());
+    Placement::new(view.open_nodes().collect(), rng).with_zones(zones)
 }
 
 /// Who keeps a place in ledgers.

@@ -35,7 +35,10 @@ impl Requests {
             BookieRequest::Add { ledger, entry, .. } => Asked::Add(*ledger, *entry),
             BookieRequest::Read { ledger, .. } => Asked::Read(*ledger),
             BookieRequest::ReadLac { ledger, .. } => Asked::Lac(*ledger),
-            BookieRequest::Delete { .. } | BookieRequest::Repaired { .. } => return,
+            BookieRequest::Delete { .. }
+            | BookieRequest::Repaired { .. }
+            | BookieRequest::Limbo { .. }
+            | BookieRequest::Missing { .. } => return,
         };
         let requests = self.by_node.entry(to).or_default();
         if requests.len() < REQUESTS_MAX {

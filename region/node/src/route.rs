@@ -194,6 +194,8 @@ pub struct Node {
     controller: Controller,
     auditor: Auditor,
     gateway: Gateway,
+    /// What the auditor of a region's only node sees.
+    alone: Option<View>,
     /// What other nodes' bookies were asked.
     requests: Requests,
     steps: VecDeque<Step>,
@@ -218,11 +220,14 @@ impl Node {
             controller: Controller::new(id, CONTROLLER_OWNER),
             auditor: Auditor::new(AUDITOR_OWNER, AuditorOptions::standard()),
             gateway: Gateway::new(id),
+            alone: None,
             requests: Requests::default(),
             steps: VecDeque::new(),
         };
         if node.view().is_none() {
             node.with_gateway(|gateway, passes| gateway.set_gateway(Some(id), passes));
+            node.alone = Some(bookies::view_of_one(id));
+            node.audit(|auditor, view, _| auditor.set_alone(now, view));
         }
         let mut fx = Effects::new();
         node.bookie.retain_ledgers(now, listing, &mut fx);
@@ -458,6 +463,7 @@ impl Node {
                 Step::Bookie(effect) => self.route_bookie(now, effect, out),
                 Step::Controller(ControllerEffect { id, request }) => out.push(Output::Meta { id, request }),
                 Step::Auditor(AuditorEffect::Meta { id, request }) => out.push(Output::Meta { id, request }),
+                Step::Auditor(AuditorEffect::Alarm { text }) => out.push(Output::Alarm { text }),
                 Step::Auditor(AuditorEffect::Bookie { to, request }) => self.ask_bookie(now, to, request, out),
                 Step::Pass(pass) => self.route_pass(now, pass, out),
                 Step::Admin(AdminEffect::Reply { id, response }) => out.push(Output::Http { id, response }),

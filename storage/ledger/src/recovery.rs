@@ -165,7 +165,9 @@ impl LedgerRecovery {
                 | BookieResponse::Read { .. }
                 | BookieResponse::Added { .. }
                 | BookieResponse::Deleted { .. }
-                | BookieResponse::Repaired { .. },
+                | BookieResponse::Repaired { .. }
+                | BookieResponse::Limbo { .. }
+                | BookieResponse::Missing { .. },
             ) => (),
         }
     }

@@ -25,6 +25,7 @@
 //! **Tests**  `repair/tests.rs`; the simulator in `tests/` kills repairs and runs two at once.
 
 mod copying;
+mod error;
 #[cfg(test)]
 mod tests;
 
@@ -33,11 +34,12 @@ use crate::{
     LedgerEffect, LedgerMetadata, LedgerReader, LedgerState, MetadataOutcome, Placement, ReaderEvent, ReaderOptions,
     RequestIds, Seeded, SeededBug, VACANT, VersionedMetadata,
 };
-use base::{Effects, EntryId, ErrorClass, LedgerId, Mono, NodeId, Now, RequestId, earliest};
+use base::{Effects, EntryId, LedgerId, Mono, NodeId, Now, RequestId, earliest};
 use copying::{Copying, Step};
+pub use error::RepairError;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use wire::bookie::{BookieRequest, BookieResponse};
+use wire::bookie::{BookieRequest, BookieResponse, EntryRange};
 
 /// What a repair asks for.
 pub type RepairEffects = Effects<LedgerEffect<RepairEvent>>;
@@ -47,15 +49,24 @@ pub type RepairEffects = Effects<LedgerEffect<RepairEvent>>;
 pub enum RepairWork {
     /// These bookies are lost: others, which the placement chooses, take their places and the vacant ones.
     Replace { lost: BTreeSet<NodeId>, placement: Placement },
-    /// This bookie is back but may have lost entries: it gets them again. Only for closed ledgers.
-    Refill { bookie: NodeId },
+    /// This bookie is back but lacks these entries (in order): it gets those again that it should have, and is told that
+    /// the loss is made good. Only for closed ledgers.
+    Refill { bookie: NodeId, loss: u32, missing: Vec<EntryRange> },
 }
 
 impl RepairWork {
     fn concerns(&self, node: NodeId) -> bool {
         match self {
             Self::Replace { lost, .. } => node == VACANT || lost.contains(&node),
-            Self::Refill { bookie } => *bookie == node,
+            Self::Refill { bookie, .. } => *bookie == node,
+        }
+    }
+
+    /// Of the entries `first..end`: whether a repair has any to copy.
+    fn lacks_within(&self, first: EntryId, end: EntryId) -> bool {
+        match self {
+            Self::Replace { .. } => true,
+            Self::Refill { missing, .. } => missing.iter().any(|range| range.first < end && range.end > first),
         }
     }
 }
@@ -104,29 +115,6 @@ pub enum RepairEvent {
     /// The ledger was deleted meanwhile. What was copied is an orphan on the bookies that got it.
     Deleted,
     Failed(RepairError),
-}
-
-/// Why a repair gave up. What was copied stays; another repair may go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RepairError {
-    #[error(
-        "entry {entry} of ledger {ledger} cannot be read from any copy now; bring its bookies back, then try again"
-    )]
-    Unreadable { ledger: LedgerId, entry: EntryId },
-    #[error("no bookie is available to take the place of a lost one of ledger {ledger}; add one")]
-    NoReplacement { ledger: LedgerId },
-    #[error("bookie {bookie} does not take the copies of ledger {ledger}; try again with another one")]
-    BookieUnavailable { ledger: LedgerId, bookie: NodeId },
-    #[error("the metadata store does not answer for ledger {ledger}; try again")]
-    MetadataUnavailable { ledger: LedgerId },
-    #[error("ledger {ledger} is not closed; recover it before a bookie is refilled")]
-    NotClosed { ledger: LedgerId },
-}
-
-impl RepairError {
-    pub fn class(&self) -> ErrorClass {
-        ErrorClass::Retry { after: Duration::from_secs(10) }
-    }
 }
 
 #[derive(Debug)]
@@ -184,7 +172,7 @@ impl LedgerRepair {
         let mut reader = LedgerReader::new(ids, ledger, metadata.clone(), reading);
         reader.avoid(match &work {
             RepairWork::Replace { lost, .. } => lost.clone(),
-            RepairWork::Refill { bookie } => BTreeSet::from([*bookie]),
+            RepairWork::Refill { bookie, .. } => BTreeSet::from([*bookie]),
         });
         let (phase, done_below, paced_until) = (Phase::Ended, EntryId(0), now.mono);
         let (attempts, entries, bytes) = (0, 0, 0);
@@ -313,8 +301,9 @@ impl LedgerRepair {
         }
         loop {
             let fragments = self.metadata.fragments.iter().filter(|fragment| fragment.first_entry >= self.done_below);
-            let mut concerned = fragments.filter(|fragment| fragment.bookies.iter().any(|n| self.work.concerns(*n)));
-            let next = concerned.next().map(|fragment| (fragment.first_entry, self.settled_end(fragment.first_entry)));
+            let concerned = fragments.filter(|fragment| fragment.bookies.iter().any(|n| self.work.concerns(*n)));
+            let mut ends = concerned.map(|fragment| (fragment.first_entry, self.settled_end(fragment.first_entry)));
+            let next = ends.find(|(first, end)| end.is_none_or(|end| self.work.lacks_within(*first, end)));
             match (next, &self.work) {
                 (Some((first, Some(end))), _) => {
                     let targets = self.pick_targets(first);
@@ -323,7 +312,11 @@ impl LedgerRepair {
                         continue;
                     }
                     let (ledger, replication) = (self.ledger, self.metadata.replication);
-                    let copying = Copying::new(ledger, replication, self.options, first, end, targets);
+                    let only = match &self.work {
+                        RepairWork::Replace { .. } => None,
+                        RepairWork::Refill { missing, .. } => Some(missing.clone()),
+                    };
+                    let copying = Copying::new(ledger, replication, self.options, (first, end), targets, only);
                     self.phase = Phase::Copying(Box::new(copying));
                     return self.advance(now, fx);
                 }
@@ -350,7 +343,7 @@ impl LedgerRepair {
                 continue;
             }
             let target = match &mut self.work {
-                RepairWork::Refill { bookie } => Some(*bookie),
+                RepairWork::Refill { bookie, .. } => Some(*bookie),
                 RepairWork::Replace { lost, placement } => {
                     let leaving: Vec<NodeId> = lost.iter().copied().collect();
                     placement.pick_replacement(&bookies, &leaving)
@@ -456,12 +449,12 @@ impl LedgerRepair {
 
     /// The refilled bookie has everything.
     fn tell(&mut self, now: Now, fx: &mut RepairEffects) {
-        let RepairWork::Refill { bookie: to } = self.work else { return };
+        let RepairWork::Refill { bookie: to, loss, .. } = self.work else { return };
         if self.attempts > self.options.attempts_max {
             return self.fail(RepairError::BookieUnavailable { ledger: self.ledger, bookie: to }, fx);
         }
         let id = self.reader.ids().allocate();
-        fx.push(LedgerEffect::Bookie { to, request: BookieRequest::Repaired { id, ledger: self.ledger } });
+        fx.push(LedgerEffect::Bookie { to, request: BookieRequest::Repaired { id, ledger: self.ledger, loss } });
         self.phase = Phase::Telling { id, deadline: now.mono + self.options.request_timeout };
     }
 

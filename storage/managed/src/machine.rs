@@ -154,7 +154,10 @@ impl ManagedLedger {
                     self.fit_cache();
                 }
                 BookieResponse::Deleted { id, .. } => self.discards.handle_deleted(id),
-                BookieResponse::Lac { .. } | BookieResponse::Repaired { .. } => (),
+                BookieResponse::Lac { .. }
+                | BookieResponse::Repaired { .. }
+                | BookieResponse::Limbo { .. }
+                | BookieResponse::Missing { .. } => (),
             },
         }
         self.settle(now, fx);

@@ -143,7 +143,9 @@ impl Bookie {
                 self.ledgers.remove(&ledger);
                 BookieResponse::Deleted { id, ledger }
             }
-            BookieRequest::Repaired { id, ledger } => BookieResponse::Repaired { id, ledger, lifted: true },
+            BookieRequest::Repaired { .. } | BookieRequest::Limbo { .. } | BookieRequest::Missing { .. } => {
+                unreachable!("a managed ledger repairs nothing")
+            }
         }
     }
 

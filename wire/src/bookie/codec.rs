@@ -3,7 +3,9 @@
 //! **What**  The envelope of `peer` around the fields of each request and response, in the order of their declaration.
 //! Requests and responses have kinds of their own, so one can never be taken for the other.
 
-use super::{AddOutcome, BookieRequest, BookieResponse, LacOutcome, ReadOutcome, StoredEntry};
+use super::{
+    AddOutcome, BookieRequest, BookieResponse, EntryRange, InLimbo, LacOutcome, LimboFound, ReadOutcome, StoredEntry,
+};
 use crate::peer::{self, PeerFrameError, PieceWriter};
 use base::LedgerId;
 use bytes::{Buf, Bytes, BytesMut};
@@ -15,11 +17,15 @@ mod kind {
     pub(super) const READ_LAC: u8 = 3;
     pub(super) const DELETE: u8 = 4;
     pub(super) const REPAIRED: u8 = 5;
+    pub(super) const LIMBO: u8 = 6;
+    pub(super) const MISSING: u8 = 7;
     pub(super) const ADDED: u8 = 129;
     pub(super) const READ_DONE: u8 = 130;
     pub(super) const LAC: u8 = 131;
     pub(super) const DELETED: u8 = 132;
     pub(super) const LIFTED: u8 = 133;
+    pub(super) const IN_LIMBO: u8 = 134;
+    pub(super) const MISSES: u8 = 135;
 }
 
 /// Outcomes on the wire. The numbers mean the same in every response that uses them.
@@ -43,6 +49,8 @@ pub fn encode_request(request: &BookieRequest, out: &mut Vec<Bytes>) {
         BookieRequest::ReadLac { .. } => kind::READ_LAC,
         BookieRequest::Delete { .. } => kind::DELETE,
         BookieRequest::Repaired { .. } => kind::REPAIRED,
+        BookieRequest::Limbo { .. } => kind::LIMBO,
+        BookieRequest::Missing { .. } => kind::MISSING,
     };
     let mut writer = PieceWriter::new(kind, FIELDS_GUESS, out);
     writer.put_request_id(request.id());
@@ -65,7 +73,17 @@ pub fn encode_request(request: &BookieRequest, out: &mut Vec<Bytes>) {
             writer.put_u64(ledger.0);
             writer.put_flag(*fence);
         }
-        BookieRequest::Delete { id: _, ledger } | BookieRequest::Repaired { id: _, ledger } => writer.put_u64(ledger.0),
+        BookieRequest::Delete { id: _, ledger } | BookieRequest::Limbo { id: _, after: ledger } => {
+            writer.put_u64(ledger.0);
+        }
+        BookieRequest::Repaired { id: _, ledger, loss } => {
+            writer.put_u64(ledger.0);
+            writer.put_u32(*loss);
+        }
+        BookieRequest::Missing { id: _, ledger, range } => {
+            writer.put_u64(ledger.0);
+            put_range(*range, &mut writer);
+        }
     }
     writer.finish();
 }
@@ -78,6 +96,8 @@ pub fn encode_response(response: &BookieResponse, out: &mut Vec<Bytes>) {
         BookieResponse::Lac { .. } => kind::LAC,
         BookieResponse::Deleted { .. } => kind::DELETED,
         BookieResponse::Repaired { .. } => kind::LIFTED,
+        BookieResponse::Limbo { .. } => kind::IN_LIMBO,
+        BookieResponse::Missing { .. } => kind::MISSES,
     };
     let mut writer = PieceWriter::new(kind, FIELDS_GUESS, out);
     writer.put_request_id(response.id());
@@ -113,15 +133,50 @@ pub fn encode_response(response: &BookieResponse, out: &mut Vec<Bytes>) {
             writer.put_u64(ledger.0);
             writer.put_flag(*lifted);
         }
+        BookieResponse::Limbo { id: _, found } => put_limbo(found, &mut writer),
+        BookieResponse::Missing { id: _, ledger, until, ranges } => {
+            writer.put_u64(ledger.0);
+            writer.put_entry_id(*until);
+            writer.put_u32(count(ranges));
+            ranges.iter().for_each(|range| put_range(*range, &mut writer));
+        }
     }
     writer.finish();
+}
+
+fn put_range(range: EntryRange, writer: &mut PieceWriter<'_>) {
+    writer.put_entry_id(range.first);
+    writer.put_entry_id(range.end);
+}
+
+/// The number of ledgers stands where other answers have the ledger.
+fn put_limbo(found: &LimboFound, writer: &mut PieceWriter<'_>) {
+    match found {
+        LimboFound::Unmeasured => {
+            writer.put_u64(0);
+            writer.put_u8(outcome::UNKNOWN);
+        }
+        LimboFound::Ledgers { ledgers, more } => {
+            writer.put_u64(ledgers.len() as u64);
+            writer.put_u8(outcome::DONE);
+            writer.put_flag(*more);
+            for InLimbo { ledger, loss } in ledgers {
+                writer.put_u64(ledger.0);
+                writer.put_u32(*loss);
+            }
+        }
+    }
+}
+
+fn count<T>(items: &[T]) -> u32 {
+    u32::try_from(items.len()).expect("bookie: an answer has fewer than 2^32 parts")
 }
 
 fn put_read_outcome(outcome: &ReadOutcome, writer: &mut PieceWriter<'_>) {
     match outcome {
         ReadOutcome::Entries(entries) => {
             writer.put_u8(outcome::DONE);
-            writer.put_u32(u32::try_from(entries.len()).expect("bookie: a read answers fewer than 2^32 entries"));
+            writer.put_u32(count(entries));
             for entry in entries {
                 writer.put_entry_id(entry.entry);
                 writer.put_entry_id(entry.lac);
@@ -162,7 +217,9 @@ pub fn decode_request(frame: &Bytes) -> Result<BookieRequest, PeerFrameError> {
         },
         kind::READ_LAC => BookieRequest::ReadLac { id, ledger, fence: peer::take_flag(fields)? },
         kind::DELETE => BookieRequest::Delete { id, ledger },
-        kind::REPAIRED => BookieRequest::Repaired { id, ledger },
+        kind::REPAIRED => BookieRequest::Repaired { id, ledger, loss: fields.try_get_u32()? },
+        kind::LIMBO => BookieRequest::Limbo { id, after: ledger },
+        kind::MISSING => BookieRequest::Missing { id, ledger, range: take_range(fields)? },
         other => return Err(PeerFrameError::UnknownKind(other)),
     };
     peer::finish(request, fields)
@@ -188,9 +245,40 @@ pub fn decode_response(frame: &Bytes) -> Result<BookieResponse, PeerFrameError> 
         kind::LAC => BookieResponse::Lac { id, ledger, outcome: take_lac_outcome(fields)? },
         kind::DELETED => BookieResponse::Deleted { id, ledger },
         kind::LIFTED => BookieResponse::Repaired { id, ledger, lifted: peer::take_flag(fields)? },
+        kind::IN_LIMBO => BookieResponse::Limbo { id, found: take_limbo(ledger.0, fields)? },
+        kind::MISSES => {
+            let until = peer::take_entry_id(fields)?;
+            let mut ranges = Vec::new();
+            for _ in 0..fields.try_get_u32()? {
+                ranges.push(take_range(fields)?);
+            }
+            BookieResponse::Missing { id, ledger, until, ranges }
+        }
         other => return Err(PeerFrameError::UnknownKind(other)),
     };
     peer::finish(response, fields)
+}
+
+fn take_range(fields: &mut Bytes) -> Result<EntryRange, PeerFrameError> {
+    let first = peer::take_entry_id(fields)?;
+    Ok(EntryRange { first, end: peer::take_entry_id(fields)? })
+}
+
+fn take_limbo(count: u64, fields: &mut Bytes) -> Result<LimboFound, PeerFrameError> {
+    match fields.try_get_u8()? {
+        outcome::UNKNOWN if count == 0 => Ok(LimboFound::Unmeasured),
+        outcome::DONE => {
+            let more = peer::take_flag(fields)?;
+            // As in a read: what is really there decides, not the count.
+            let mut ledgers = Vec::new();
+            for _ in 0..count {
+                let ledger = LedgerId(fields.try_get_u64()?);
+                ledgers.push(InLimbo { ledger, loss: fields.try_get_u32()? });
+            }
+            Ok(LimboFound::Ledgers { ledgers, more })
+        }
+        other => Err(PeerFrameError::UnknownOutcome(other)),
+    }
 }
 
 fn take_add_outcome(fields: &mut Bytes) -> Result<AddOutcome, PeerFrameError> {

@@ -5,7 +5,9 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
-use wire::bookie::{AddOutcome, BookieRequest, BookieResponse, LacOutcome, ReadOutcome, StoredEntry};
+use wire::bookie::{
+    AddOutcome, BookieRequest, BookieResponse, EntryRange, InLimbo, LacOutcome, LimboFound, ReadOutcome, StoredEntry,
+};
 use wire::pulsar::{EncryptionKeys, KeyValue, MessageMetadata, SingleMessageMetadata};
 use wire::region::RegionFrame;
 use wire::stored::{EntryFormat, Origin, StoredHead};
@@ -128,6 +130,10 @@ fn request_and_ledger() -> impl Strategy<Value = (RequestId, LedgerId)> {
         .prop_map(|(owner, seq, ledger)| (RequestId { owner: OwnerId(owner), seq }, LedgerId(ledger)))
 }
 
+fn range() -> impl Strategy<Value = EntryRange> {
+    (entry_id(), entry_id()).prop_map(|(first, end)| EntryRange { first, end })
+}
+
 pub(crate) fn request() -> impl Strategy<Value = BookieRequest> {
     let ids = request_and_ledger;
     prop_oneof![
@@ -146,7 +152,9 @@ pub(crate) fn request() -> impl Strategy<Value = BookieRequest> {
         ),
         (ids(), any::<bool>()).prop_map(|((id, ledger), fence)| BookieRequest::ReadLac { id, ledger, fence }),
         ids().prop_map(|(id, ledger)| BookieRequest::Delete { id, ledger }),
-        ids().prop_map(|(id, ledger)| BookieRequest::Repaired { id, ledger }),
+        (ids(), any::<u32>()).prop_map(|((id, ledger), loss)| BookieRequest::Repaired { id, ledger, loss }),
+        ids().prop_map(|(id, after)| BookieRequest::Limbo { id, after }),
+        (ids(), range()).prop_map(|((id, ledger), range)| BookieRequest::Missing { id, ledger, range }),
     ]
 }
 
@@ -170,6 +178,11 @@ pub(crate) fn response() -> impl Strategy<Value = BookieResponse> {
         Just(LacOutcome::NoSuchLedger),
         Just(LacOutcome::Unknown)
     ];
+    let in_limbo = (any::<u64>(), any::<u32>()).prop_map(|(id, loss)| InLimbo { ledger: LedgerId(id), loss });
+    let limbo = prop_oneof![
+        Just(LimboFound::Unmeasured),
+        (vec(in_limbo, 0..5), any::<bool>()).prop_map(|(ledgers, more)| LimboFound::Ledgers { ledgers, more })
+    ];
     prop_oneof![
         (ids(), entry_id(), added).prop_map(|((id, ledger), entry, outcome)| BookieResponse::Added {
             id,
@@ -181,5 +194,12 @@ pub(crate) fn response() -> impl Strategy<Value = BookieResponse> {
         (ids(), lac).prop_map(|((id, ledger), outcome)| BookieResponse::Lac { id, ledger, outcome }),
         ids().prop_map(|(id, ledger)| BookieResponse::Deleted { id, ledger }),
         (ids(), any::<bool>()).prop_map(|((id, ledger), lifted)| BookieResponse::Repaired { id, ledger, lifted }),
+        (ids(), limbo).prop_map(|((id, _), found)| BookieResponse::Limbo { id, found }),
+        (ids(), entry_id(), vec(range(), 0..5)).prop_map(|((id, ledger), until, ranges)| BookieResponse::Missing {
+            id,
+            ledger,
+            until,
+            ranges
+        }),
     ]
 }

@@ -169,7 +169,10 @@ impl World {
             }
             BookieResponse::Read { outcome, .. } => *outcome != ReadOutcome::Unknown,
             BookieResponse::Lac { outcome, .. } => *outcome != LacOutcome::Unknown,
-            BookieResponse::Deleted { .. } | BookieResponse::Repaired { .. } => false,
+            BookieResponse::Deleted { .. }
+            | BookieResponse::Repaired { .. }
+            | BookieResponse::Limbo { .. }
+            | BookieResponse::Missing { .. } => false,
         };
         if fences && answered {
             self.checker.fenced.insert(node);

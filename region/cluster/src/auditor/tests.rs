@@ -1,5 +1,7 @@
 //! Auditors on one store with model bookies.
 
+mod limbo;
+
 use super::*;
 use crate::{AliveRecord, NodeRecord};
 use base::{EntryData, EntryId};
@@ -20,6 +22,9 @@ struct World {
     auditor: Auditor,
     bookies: BTreeMap<NodeId, BTreeMap<(LedgerId, EntryId), EntryData>>,
     down: BTreeSet<NodeId>,
+    /// Which ledgers bookies may have lost something of, and at which loss.
+    marks: BTreeMap<(NodeId, LedgerId), u32>,
+    alarms: Vec<String>,
     effects: VecDeque<AuditorEffect>,
 }
 
@@ -37,6 +42,8 @@ impl World {
             auditor: new_auditor(),
             bookies: BTreeMap::new(),
             down: BTreeSet::new(),
+            marks: BTreeMap::new(),
+            alarms: Vec::new(),
             effects: VecDeque::new(),
         };
         for node in (1..=nodes).map(NodeId) {
@@ -121,9 +128,17 @@ impl World {
             AuditorEffect::Bookie { to, request } => {
                 let up = !self.down.contains(&to);
                 let held = self.bookies.get_mut(&to).filter(|_| up);
-                let response = bookie_answer(held, request);
-                self.auditor.handle_bookie(self.now, to, response, &mut fx);
+                let response = match limbo::answer(to, held, &mut self.marks, request) {
+                    Ok(None) => return,
+                    Ok(Some(response)) => response,
+                    Err(request) => {
+                        let held = self.bookies.get_mut(&to).filter(|_| up);
+                        bookie_answer(held, request)
+                    }
+                };
+                self.auditor.handle_bookie(self.now, to, response, &self.view, &mut fx);
             }
+            AuditorEffect::Alarm { text } => self.alarms.push(text),
         }
         self.effects.extend(fx.take());
     }

@@ -7,7 +7,7 @@ use super::page::encode;
 use base::{Effects, LedgerId, Mono, NodeId, Now, RequestId};
 use ledger::{
     LedgerEffect, LedgerRecovery, LedgerRepair, MetadataOutcome, Placement, RecoveryEvent, RecoveryOptions,
-    RepairEvent, RepairOptions, RepairWork, RequestIds, Seeded, VersionedMetadata,
+    RepairError, RepairEvent, RepairOptions, RepairWork, RequestIds, Seeded, VersionedMetadata,
 };
 use meta_api::{Compare, MetaRequest, Write};
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) enum Ended {
     /// Nobody writes the ledger any more: its last fragment is settled.
     Closed,
     Repaired,
-    Failed,
+    Failed(Option<RepairError>),
 }
 
 /// The work on one ledger.
@@ -177,13 +177,13 @@ impl Work {
 fn repaired(event: RepairEvent) -> Ended {
     match event {
         RepairEvent::Done { .. } | RepairEvent::Deleted => Ended::Repaired,
-        RepairEvent::Failed(_) => Ended::Failed,
+        RepairEvent::Failed(error) => Ended::Failed(Some(error)),
     }
 }
 
 fn closed(event: RecoveryEvent) -> Ended {
     match event {
         RecoveryEvent::Recovered { .. } => Ended::Closed,
-        RecoveryEvent::Failed(_) => Ended::Failed,
+        RecoveryEvent::Failed(_) => Ended::Failed(None),
     }
 }

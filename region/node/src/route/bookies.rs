@@ -4,13 +4,23 @@ use super::{AUDITOR_OWNER, BOOKIE_OWNER, Node, Output};
 use base::{Effects, LedgerId, NodeId, Now, RequestId};
 use bookie::{BookieEffect, LedgerProof};
 use broker::io::BrokerInput;
-use cluster::{Auditor, AuditorEffect, View};
+use cluster::{AliveRecord, Auditor, AuditorEffect, NodeRecord, View};
 use meta_api::{MetaRequest, MetaResponse};
+use tenancy::keys;
 use wire::bookie::{BookieRequest, BookieResponse};
+
+/// The only node of a region, as its auditor sees it.
+pub(super) fn view_of_one(me: NodeId) -> View {
+    let mut view = View::new(me, 1);
+    let node = NodeRecord { incarnation: 1, ..NodeRecord::default() };
+    view.apply(&keys::node_key(me), 1, Some(&node.encode()));
+    view.apply(&keys::alive_key(me), 1, Some(&AliveRecord { incarnation: 1 }.encode()));
+    view
+}
 
 impl Node {
     pub(super) fn audit(&mut self, act: impl FnOnce(&mut Auditor, &View, &mut Effects<AuditorEffect>)) {
-        let Some(view) = self.broker.core().cluster.view() else { return };
+        let Some(view) = self.broker.core().cluster.view().or(self.alone.as_ref()) else { return };
         let mut fx = Effects::new();
         act(&mut self.auditor, view, &mut fx);
         self.steps.extend(fx.take().into_iter().map(super::Step::Auditor));
@@ -20,7 +30,7 @@ impl Node {
     /// To whoever asked.
     pub(super) fn take_bookie_answer(&mut self, now: Now, from: NodeId, response: BookieResponse) {
         if response.id().owner == AUDITOR_OWNER {
-            self.audit(|auditor, _, fx| auditor.handle_bookie(now, from, response, fx));
+            self.audit(|auditor, view, fx| auditor.handle_bookie(now, from, response, view, fx));
         } else {
             self.tell(now, BrokerInput::Bookie { from, response });
         }
@@ -39,12 +49,14 @@ impl Node {
         match effect {
             BookieEffect::Disk(op) => out.push(Output::Disk(op)),
             BookieEffect::Damaged(damage) => {
-                out.push(Output::Alarm { text: format!("{damage}; repair it from another copy") });
+                out.push(Output::Alarm {
+                    text: format!("{damage}; it will be written again from another copy, if there is one"),
+                });
             }
             BookieEffect::Respond { to, response } if to == self.id => self.take_bookie_answer(now, to, response),
             BookieEffect::Respond { to, response } => out.push(Output::PeerResponse { to, response }),
             BookieEffect::Prove { ledger } => {
-                let request = MetaRequest::Get { key: tenancy::keys::ledger_key(ledger) };
+                let request = MetaRequest::Get { key: keys::ledger_key(ledger) };
                 out.push(Output::Meta { id: RequestId::new(BOOKIE_OWNER, ledger.0), request });
             }
         }

@@ -134,7 +134,9 @@ impl Scanner<'_> {
             Group::BadContent(header, crc, records) => match self.later_group(at) {
                 // The successor stands where it must: nothing else was in between.
                 Some(later) if later == at + header.footprint() => {
-                    self.report(at, "a record's content does not match its checksum");
+                    for record in records.iter().filter(|record| !record.view.content_holds(&record.content)) {
+                        self.report(record.offset, "a record's content does not match its checksum");
+                    }
                     self.check_chain(&header);
                     self.take(&header, crc, records);
                     true

@@ -213,6 +213,7 @@ impl Bookie {
     fn finish_file(&mut self, file: FileNo) {
         if self.index.files.get(file).is_some_and(|f| f.pins > 0) {
             self.index.files.mark_stuck(file);
+            self.note_damage(file, 0, u64::MAX);
         }
         self.cleaner.phase = Phase::Idle;
         self.cleaner.idle_since = None;

@@ -137,6 +137,12 @@ impl FileTable {
         }
     }
 
+    /// Gives the cleaner another try at files that it could not empty.
+    pub(crate) fn unstick(&mut self) {
+        self.files.values_mut().for_each(|file| file.stuck = false);
+        self.changes += 1;
+    }
+
     pub(crate) fn get(&self, file: FileNo) -> Option<&FileUse> {
         self.files.get(&file)
     }

@@ -14,6 +14,7 @@ use crate::disk::Placement;
 use crate::layout::{Loss, Mark, RECORD_HEADER_BYTES, RecoveredFile};
 use base::{EntryId, LedgerId};
 use std::collections::BTreeMap;
+use wire::bookie::EntryRange;
 
 /// Bytes of a record without content.
 const BARE_BYTES: u32 = RECORD_HEADER_BYTES as u32;
@@ -251,8 +252,18 @@ impl Index {
     }
 
     /// Ledgers that may have lost something and are not repaired.
-    pub(crate) fn suspects(&self) -> usize {
-        self.ledgers.values().filter(|ledger| ledger.mark.is_some_and(|(mark, _)| !mark.repaired)).count()
+    pub(crate) fn suspects(&self) -> impl Iterator<Item = (LedgerId, Mark)> {
+        let mark = |ledger: &Ledger| ledger.mark.map(|(mark, _)| mark).filter(|mark| !mark.repaired);
+        self.ledgers.iter().filter_map(move |(id, ledger)| Some((*id, mark(ledger)?)))
+    }
+
+    /// The entries that have bytes in this part of a file.
+    pub(crate) fn standing_in(&self, file: FileNo, from: u64, end: u64) -> Vec<(LedgerId, EntryRange)> {
+        let of = |(id, ledger): (&LedgerId, &Ledger)| {
+            let id = *id;
+            ledger.runs.standing_in(file, from, end).map(move |range| (id, range)).collect::<Vec<_>>()
+        };
+        self.ledgers.iter().flat_map(of).collect()
     }
 
     /// Points in memory.

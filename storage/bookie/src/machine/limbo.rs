@@ -111,11 +111,12 @@ impl Bookie {
         }
     }
 
-    /// The ledger has its entries back.
-    pub(super) fn repaired(&mut self, to: NodeId, id: RequestId, ledger: LedgerId, fx: &mut Fx) {
+    /// The ledger has its entries back that it lacked at this loss.
+    pub(super) fn repaired(&mut self, to: NodeId, id: RequestId, ledger: LedgerId, loss: u32, fx: &mut Fx) {
         let room = self.pending.bytes() <= 2 * self.options.pending_bytes_max;
         match self.index.mark(ledger).filter(|mark| !mark.repaired) {
-            Some(mark) if room && !self.limbo.is_whole() => {
+            // I2: what was lost since is not made good. Nor is what was found damaged since.
+            Some(mark) if mark.loss == loss && room && !self.limbo.is_whole() && !self.damaged.touches(ledger) => {
                 let mark = Mark { repaired: true, ..mark };
                 let waiting = Waiting::Repaired { to, id, ledger };
                 self.append(Appending::Mark { ledger, mark }, layout::mark_record(ledger, mark), Some(waiting), fx);
@@ -125,6 +126,7 @@ impl Bookie {
     }
 
     pub(super) fn answer_repaired(&self, to: NodeId, id: RequestId, ledger: LedgerId, fx: &mut Fx) {
-        respond(to, BookieResponse::Repaired { id, ledger, lifted: !self.may_have_lost(ledger) }, fx);
+        let lifted = !self.may_have_lost(ledger) && !self.damaged.touches(ledger);
+        respond(to, BookieResponse::Repaired { id, ledger, lifted }, fx);
     }
 }

@@ -23,6 +23,7 @@
 //! **Tests**  `machine/tests` against a reference model with a small disk; `chaos/sim` with a lying one.
 
 mod cleaner;
+mod damage;
 mod doubts;
 mod files;
 mod id_ranges;
@@ -41,6 +42,7 @@ use crate::layout::{self, RecoveredLog};
 use crate::options::{BookieEffect, BookieOptions, BookieStats};
 use base::{Effects, EntryData, EntryId, LedgerId, Mono, NodeId, Now, RequestId, earliest};
 use cleaner::Cleaner;
+use damage::Damaged;
 use doubts::Doubts;
 pub use doubts::LedgerProof;
 use files::file_no;
@@ -65,6 +67,7 @@ pub struct Bookie {
     cleaner: Cleaner,
     scrubber: Scrubber,
     limbo: LimboState,
+    damaged: Damaged,
     orphans: Orphans,
     doubts: Doubts,
     read_only: bool,
@@ -91,20 +94,25 @@ impl Bookie {
         index.drop_idle_tombstones();
         index.files.collect_empty();
         let stats = BookieStats { damaged_at_open: log.damage.len() as u64, ..BookieStats::default() };
-        Self {
+        let mut bookie = Self {
             node,
             cleaner: Cleaner::default(),
             scrubber: Scrubber::default(),
             reads: Reads::default(),
             pending: Pending::default(),
             limbo: LimboState::open(options.start, &log.lost, &index),
+            damaged: Damaged::default(),
             orphans: Orphans::default(),
             doubts: Doubts::default(),
             read_only: false,
             options,
             index,
             stats,
+        };
+        for report in &log.damage {
+            bookie.note_damage(file_no(report.file), report.offset, report.offset + 1);
         }
+        bookie
     }
 
     /// Takes one request of `from`; the answer comes as an effect now or after the disk has answered.
@@ -132,7 +140,9 @@ impl Bookie {
             BookieRequest::Delete { id, ledger } => {
                 self.delete(ledger, Some(Waiting::Delete { to: from, id, ledger }), fx);
             }
-            BookieRequest::Repaired { id, ledger } => self.repaired(from, id, ledger, fx),
+            BookieRequest::Repaired { id, ledger, loss } => self.repaired(from, id, ledger, loss, fx),
+            BookieRequest::Limbo { id, after } => self.answer_limbo(from, id, after, fx),
+            BookieRequest::Missing { id, ledger, range } => self.answer_missing(from, id, ledger, range, fx),
         }
         self.release_files(fx);
     }
@@ -193,7 +203,7 @@ impl Bookie {
             live_bytes,
             files: self.index.files.len() as u64,
             ledgers: self.index.ledger_count() as u64,
-            limbo_ledgers: self.index.suspects() as u64,
+            limbo_ledgers: self.lacking().len() as u64,
             limbo: self.limbo.is_whole(),
             index_points: self.index.points() as u64,
             read_only: self.read_only,
@@ -252,7 +262,8 @@ impl Bookie {
             // Until the loss is measured, a ledger known here may be incomplete and an unknown one may have been fenced.
             return Err(if known.is_some() { AddOutcome::Fenced } else { AddOutcome::Unknown });
         }
-        if known.is_some_and(|ledger| ledger.runs.from(add.entry).is_some()) {
+        let again = add.recovery && self.damaged.contains(add.ledger, add.entry); // Damaged I2
+        if !again && known.is_some_and(|ledger| ledger.runs.from(add.entry).is_some()) {
             return Err(AddOutcome::Stored); // Asked again, and durable since.
         }
         if let Some(append) = self.pending.entry(add.ledger, add.entry) {
@@ -300,6 +311,7 @@ impl Bookie {
             return;
         }
         let known = self.index.delete(ledger);
+        self.forget_damage(ledger);
         if !known {
             let unseen = !self.index.is_deleted(ledger) && self.pending.touches(ledger);
             if !unseen {
@@ -330,6 +342,7 @@ impl Bookie {
         match done.what {
             Appending::Entry { ledger, entry, lac } => {
                 let kept = self.index.apply_entry(ledger, entry, lac, placement);
+                self.healed(ledger, entry);
                 let outcome = if kept { AddOutcome::Stored } else { AddOutcome::Fenced };
                 for waiting in done.waiting() {
                     match waiting {

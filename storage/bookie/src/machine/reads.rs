@@ -9,8 +9,8 @@ use super::pending::{ReadQuestion, Waiting};
 use super::runs::Run;
 use super::{Bookie, Fx, respond};
 use crate::disk::{DiskOp, DiskReadError, ReadId};
-use crate::layout::{self, Walk};
-use crate::options::BookieEffect;
+use crate::layout::{self, DamageReport, Walk};
+use crate::options::{BookieEffect, Damage};
 use base::{FixedMap, NodeId};
 use bytes::Bytes;
 use wire::bookie::{BookieResponse, ReadOutcome};
@@ -114,6 +114,11 @@ impl Bookie {
             return self.read(to, question, attempt + 1, fx);
         }
         self.stats.damaged_reads_total += 1;
+        if place == Some(span) && self.damaged.note(question.ledger, question.from) {
+            let (file, offset) = (file_id(span.file), span.offset);
+            let report = DamageReport { file, offset, what: "an entry cannot be read" };
+            fx.push(BookieEffect::Damaged(Damage { report, entry: Some((question.ledger, question.from)) }));
+        }
         answer_unknown(to, &question, fx); // I3: it is indexed, so it once was here.
     }
 }

@@ -10,6 +10,7 @@ use super::files::{FileNo, FileTable, file_no};
 use crate::disk::Placement;
 use crate::layout::{CHUNK_BYTES, FileRun};
 use base::EntryId;
+use wire::bookie::EntryRange;
 
 /// Consecutive entries that stand close together in one file. 32 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +112,23 @@ impl RunList {
     pub(crate) fn from(&self, entry: EntryId) -> Option<&[Run]> {
         let index = self.runs.partition_point(|r| r.end() <= entry.0);
         self.runs.get(index..).filter(|rest| rest.first().is_some_and(|r| r.covers(entry.0)))
+    }
+
+    /// The parts of this range that are there, in order.
+    pub(crate) fn held(&self, within: EntryRange) -> Vec<EntryRange> {
+        let first = self.runs.partition_point(|r| r.end() <= within.first.0);
+        let inside = self.runs.get(first..).unwrap_or_default().iter().take_while(|r| r.first < within.end.0);
+        let part = |r: &Run| EntryRange {
+            first: EntryId(r.first.max(within.first.0)),
+            end: EntryId(r.end().min(within.end.0)),
+        };
+        inside.map(part).collect()
+    }
+
+    /// The runs that have bytes in this part of a file.
+    pub(crate) fn standing_in(&self, file: FileNo, from: u64, end: u64) -> impl Iterator<Item = EntryRange> {
+        let there = move |r: &&Run| r.file == file && u64::from(r.offset) < end && r.end_offset() > from;
+        self.runs.iter().filter(there).map(|r| EntryRange { first: r.first(), end: EntryId(r.end()) })
     }
 
     /// Whether the indexed copy of `entry` is the one at this place.

@@ -8,6 +8,7 @@
 //! **Invariants**
 //! - I1  one block is read at a time, and over any time no faster than the pace and one block.
 //! - I2  damage changes no index: what is damaged stays known, so it is answered `Unknown` and never denied (Bookie I3).
+//!   What stood there is named for repair (`damage`).
 //! - I3  a damaged place is reported once in a pass, and only when something wanted may stand there.
 //!
 //! **Not here**  Repairing (`ledger`), the footers of files (read at each start).
@@ -101,6 +102,7 @@ impl Bookie {
         };
         let Some(block) = outcome.ok().filter(|block| !block.is_empty()) else {
             self.report(None, base, "a block cannot be read", fx);
+            self.note_damage(file, base, base + u64::from(BLOCK_BYTES.max(self.scrubber.need)));
             self.scrubber.at = (base + u64::from(BLOCK_BYTES.max(self.scrubber.need))).next_multiple_of(GROUP_ALIGN);
             self.scrubber.need = 0;
             return;
@@ -126,6 +128,7 @@ impl Bookie {
                     let again = at == 0 && self.scrubber.need >= need; // The file is shorter than its group.
                     if again {
                         self.report(None, offset, "a group is cut short", fx);
+                        self.note_damage(file, offset, u64::MAX);
                         return self.scrubber.next_file();
                     }
                     (self.scrubber.at, self.scrubber.need) = (offset, need);
@@ -133,6 +136,7 @@ impl Bookie {
                 }
                 GroupCheck::Unreadable => {
                     self.report(None, offset, "a group cannot be read", fx);
+                    self.note_damage(file, offset, offset + GROUP_ALIGN);
                     at += usize::try_from(GROUP_ALIGN).unwrap_or(usize::MAX);
                 }
             }
@@ -147,6 +151,9 @@ impl Bookie {
         let wanted = |ledger, entry| self.index.get(ledger).is_some_and(|l| l.runs.stands_at(entry, file, offset));
         if self.scrubber.lost || entry.is_some_and(|(ledger, entry)| !wanted(ledger, entry)) {
             return;
+        }
+        if let Some((ledger, entry)) = entry {
+            self.damaged.note(ledger, entry);
         }
         self.scrubber.lost = true;
         self.stats.scrub_damage_total += 1;

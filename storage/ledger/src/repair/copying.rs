@@ -2,12 +2,12 @@
 //!
 //! **Invariants**
 //! - I1  the next batch is read only when every copy of the one before is durable.
-//! - I2  an entry goes to exactly those targets whose slot is in its write set.
+//! - I2  an entry goes to exactly those targets whose slot is in its write set, and only when it is missing there.
 
 use super::{RepairEffects, RepairOptions};
 use crate::{LedgerEffect, ReplicationConfig, RequestIds, SeededBug};
 use base::{EntryData, EntryId, LedgerId, Mono, NodeId, Now};
-use wire::bookie::{AddOutcome, BookieRequest};
+use wire::bookie::{AddOutcome, BookieRequest, EntryRange};
 
 /// Entries in one batch at most, however small they are.
 const BATCH_ENTRIES: i64 = 4_096;
@@ -55,6 +55,8 @@ pub(super) struct Copying {
     end: EntryId,
     /// Slots, and the bookies that take them.
     targets: Vec<(u32, NodeId)>,
+    /// Copies only these, in order; `None` for all.
+    only: Option<Vec<EntryRange>>,
     /// Everything below is durable on its targets.
     next: EntryId,
     stage: Stage,
@@ -65,11 +67,12 @@ impl Copying {
         ledger: LedgerId,
         replication: ReplicationConfig,
         options: RepairOptions,
-        first: EntryId,
-        end: EntryId,
+        (first, end): (EntryId, EntryId),
         targets: Vec<(u32, NodeId)>,
+        only: Option<Vec<EntryRange>>,
     ) -> Self {
-        Self { ledger, replication, options, first, end, targets, next: first, stage: Stage::Pausing(Mono::default()) }
+        let stage = Stage::Pausing(Mono::default());
+        Self { ledger, replication, options, first, end, targets, only, next: first, stage }
     }
 
     pub(super) fn first(&self) -> EntryId {
@@ -111,7 +114,8 @@ impl Copying {
                 }
                 self.next = from;
                 self.stage = Stage::Reading;
-                Step::Read { from, entries_max: u32::try_from((self.end.0 - from.0).min(BATCH_ENTRIES)).unwrap_or(1) }
+                let end = self.missing_from(from).map_or(self.end, |range| range.end.min(self.end));
+                Step::Read { from, entries_max: u32::try_from((end.0 - from.0).min(BATCH_ENTRIES)).unwrap_or(1) }
             }
             Stage::Reading | Stage::Writing { .. } => Step::Wait,
         }
@@ -120,9 +124,25 @@ impl Copying {
     /// The first entry from `from` on of which a target is to have a copy.
     fn wanted_from(&self, from: EntryId) -> Option<EntryId> {
         let period = i64::from(self.replication.ensemble());
-        (from.0..self.end.0.min(from.0.saturating_add(period)))
-            .map(EntryId)
-            .find(|entry| self.targets.iter().any(|(slot, _)| self.replication.write_set(*entry).contains(*slot)))
+        let mut from = from;
+        while let Some(range) = self.missing_from(from) {
+            let end = range.end.min(self.end);
+            let wanted = (range.first.0..end.0.min(range.first.0.saturating_add(period)))
+                .map(EntryId)
+                .find(|entry| self.targets.iter().any(|(slot, _)| self.replication.write_set(*entry).contains(*slot)));
+            if wanted.is_some() || end == self.end {
+                return wanted;
+            }
+            from = end;
+        }
+        None
+    }
+
+    /// The rest of the first range from `from` on that is to be copied.
+    fn missing_from(&self, from: EntryId) -> Option<EntryRange> {
+        let Some(only) = &self.only else { return Some(EntryRange { first: from, end: self.end }) };
+        let range = only.get(only.partition_point(|range| range.end <= from))?;
+        Some(EntryRange { first: range.first.max(from), ..*range })
     }
 
     /// A batch was read: writes it. Answers how many entries and bytes are on their way.
@@ -137,6 +157,9 @@ impl Copying {
         for (entry, data) in entries {
             assert!(entry >= self.next && entry < self.end, "Copying I1: {entry} in {}..{}", self.next, self.end);
             self.next = entry.next();
+            if self.missing_from(entry).is_none_or(|range| range.first != entry) {
+                continue;
+            }
             let write_set = self.replication.write_set(entry);
             let targets = self.targets.iter().filter(|(slot, _)| write_set.contains(*slot)); // I2
             let before = missing.len();

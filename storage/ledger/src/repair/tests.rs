@@ -5,7 +5,7 @@ use crate::{Fragment, ReplicationConfig};
 use base::{EntryData, OwnerId, Rng};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use wire::bookie::{AddOutcome, ReadOutcome, StoredEntry};
+use wire::bookie::{AddOutcome, EntryRange, ReadOutcome, StoredEntry};
 
 const LEDGER: LedgerId = LedgerId(4);
 
@@ -174,11 +174,15 @@ fn answer(
             let outcome = if none { ReadOutcome::NoSuchEntry } else { ReadOutcome::Entries(entries) };
             BookieResponse::Read { id, ledger, outcome }
         }
-        BookieRequest::Repaired { id, ledger } => {
+        BookieRequest::Repaired { id, ledger, loss: 3 } => {
             lifted.push(to);
             BookieResponse::Repaired { id, ledger, lifted: true }
         }
-        BookieRequest::ReadLac { .. } | BookieRequest::Delete { .. } => panic!("a repair does not ask this"),
+        BookieRequest::ReadLac { .. }
+        | BookieRequest::Delete { .. }
+        | BookieRequest::Repaired { .. }
+        | BookieRequest::Limbo { .. }
+        | BookieRequest::Missing { .. } => panic!("a repair does not ask this"),
     })
 }
 
@@ -268,16 +272,38 @@ fn a_repair_goes_on_where_a_killed_one_stopped() {
     assert!(!setup.fragments().concat().contains(&3));
 }
 
+/// Bookie 2 says that it lacks these.
+fn refill(first: i64, end: i64) -> RepairWork {
+    let missing = vec![EntryRange { first: EntryId(first), end: EntryId(end) }];
+    RepairWork::Refill { bookie: NodeId(2), loss: 3, missing }
+}
+
+#[test]
+fn only_what_is_missing_is_read_and_copied() {
+    let mut setup = Setup::new(CLOSED);
+    setup.start(refill(8, 11));
+    assert_eq!(setup.run(), RepairEvent::Done { entries: 3, bytes: 300, unsettled: false }, "Copying I2");
+    assert_eq!(setup.reads.iter().map(|(_, bytes)| bytes).sum::<usize>(), 300);
+    let mut setup = Setup::new(CLOSED);
+    setup.start(RepairWork::Refill { bookie: NodeId(2), loss: 3, missing: Vec::new() });
+    assert_eq!(
+        setup.run(),
+        RepairEvent::Done { entries: 0, bytes: 0, unsettled: false },
+        "told although nothing lacked"
+    );
+    assert_eq!(setup.lifted, [NodeId(2)]);
+}
+
 #[test]
 fn a_refilled_bookie_gets_what_it_lost_in_its_place_and_is_told() {
     let mut setup = Setup::new(CLOSED);
     setup.bookies.insert(NodeId(2), BTreeMap::new());
-    setup.start(RepairWork::Refill { bookie: NodeId(2) });
+    setup.start(refill(0, 20));
     assert!(matches!(setup.run(), RepairEvent::Done { entries: 20, .. }));
     assert_eq!((setup.bookies[&NodeId(2)].len(), setup.lifted.as_slice()), (20, nodes(&[2]).as_slice()));
     assert_eq!(setup.swaps, 0);
     let mut setup = Setup::new(LedgerState::Open);
-    setup.start(RepairWork::Refill { bookie: NodeId(2) });
+    setup.start(refill(0, 20));
     assert_eq!(setup.run(), RepairEvent::Failed(RepairError::NotClosed { ledger: LEDGER }));
 }
 

@@ -33,7 +33,10 @@ impl ModelBookie {
         let fences = match &request {
             BookieRequest::Add { .. } => true,
             BookieRequest::Read { fence, .. } | BookieRequest::ReadLac { fence, .. } => *fence,
-            BookieRequest::Delete { .. } | BookieRequest::Repaired { .. } => false,
+            BookieRequest::Delete { .. }
+            | BookieRequest::Repaired { .. }
+            | BookieRequest::Limbo { .. }
+            | BookieRequest::Missing { .. } => false,
         };
         if fences {
             self.journal.push_back(request);
@@ -94,7 +97,10 @@ impl ModelBookie {
                 (self.known, self.fenced) = (true, true);
                 self.answer(request)
             }
-            BookieRequest::Delete { .. } | BookieRequest::Repaired { .. } => self.answer(request),
+            BookieRequest::Delete { .. }
+            | BookieRequest::Repaired { .. }
+            | BookieRequest::Limbo { .. }
+            | BookieRequest::Missing { .. } => self.answer(request),
         }
     }
 
@@ -124,7 +130,8 @@ impl ModelBookie {
                 BookieResponse::Lac { id, ledger, outcome: LacOutcome::Lac { lac, last } }
             }
             BookieRequest::Delete { id, ledger } => BookieResponse::Deleted { id, ledger },
-            BookieRequest::Repaired { id, ledger } => BookieResponse::Repaired { id, ledger, lifted: true },
+            BookieRequest::Repaired { id, ledger, .. } => BookieResponse::Repaired { id, ledger, lifted: true },
+            BookieRequest::Limbo { .. } | BookieRequest::Missing { .. } => unreachable!("only an auditor asks"),
             BookieRequest::Add { id, ledger, entry, .. } => {
                 BookieResponse::Added { id, ledger, entry, outcome: AddOutcome::Unknown }
             }

@@ -135,8 +135,78 @@ fn the_cleaner_keeps_a_file_that_it_cannot_copy_out_of() {
     world.delete(2);
     world.clean(40);
     assert!(world.disk.files.contains_key(&file));
+    assert_eq!(world.missing(1, 6), (vec![(0, 1)], 6), "what it could not copy is named");
     assert_eq!(world.read(1, 0, 1), ReadOutcome::Unknown);
     for entry in 1..6 {
         assert_eq!(world.read(1, entry, 1), ReadOutcome::Entries(vec![stored(1, entry, 3000)]));
     }
+}
+
+#[test]
+fn i2_what_is_found_damaged_is_named_until_a_recovery_add_has_written_it_again() {
+    for restart in [false, true] {
+        let mut world = World::new();
+        for entry in 0..4 {
+            world.add(1, entry, 500);
+        }
+        let (file, range) = place_of(&world, 1, 1, 500);
+        world.disk.files.get_mut(&file).unwrap()[range.start + 9] ^= 4;
+        if restart {
+            world = world.crash();
+        } else {
+            assert_eq!((world.limbo(), world.read(1, 1, 1)), (vec![], ReadOutcome::Unknown));
+            assert_eq!(world.read(1, 1, 1), ReadOutcome::Unknown);
+            assert_eq!(world.damage.len(), 1, "said once");
+        }
+        assert_eq!(world.limbo(), [InLimbo { ledger: LedgerId(1), loss: 0 }]);
+        // A scan names the place only, and with it those that are found from the same point of the index.
+        let missing = if restart { (0, 4) } else { (1, 2) };
+        assert_eq!(world.missing(1, 4), (vec![missing], 4), "Damaged I3");
+        assert_eq!(world.bookie.stats().limbo_ledgers, 1);
+        assert!(!world.repaired(1), "Damaged I2");
+        for entry in missing.0..missing.1 {
+            let again = world.ask_recovery_add(1, entry, 500);
+            world.settle();
+            assert_eq!(world.added(again), Some(AddOutcome::Stored));
+        }
+        assert_eq!(world.read(1, 1, 1), ReadOutcome::Entries(vec![stored(1, 1, 500)]), "Damaged I2");
+        assert_eq!((world.limbo(), world.missing(1, 4)), (vec![], (vec![], 4)));
+        assert!(world.repaired(1));
+        assert_eq!(world.add(1, 4, 10), AddOutcome::Stored, "what can be named fences nobody");
+        let mut world = world.crash();
+        assert_eq!(world.read(1, 1, 1), ReadOutcome::Entries(vec![stored(1, 1, 500)]));
+    }
+}
+
+#[test]
+fn i1_of_very_much_damage_a_bounded_part_is_remembered_and_goes_with_its_ledger() {
+    let mut damaged = damage::Damaged::default();
+    let noted = (0..200_000).filter(|entry| damaged.note(LedgerId(1), EntryId(*entry))).count();
+    assert_eq!(noted, 100_000, "Damaged I1");
+    let mut world = World::new();
+    world.add(1, 0, 500);
+    world.bookie.damaged.note(LedgerId(1), EntryId(0));
+    world.delete(1);
+    assert_eq!(world.limbo(), []);
+}
+
+#[test]
+fn a_file_that_could_not_be_emptied_goes_once_its_damage_is_repaired() {
+    let mut world = small();
+    for entry in 0..6 {
+        world.add(1, entry, 3000);
+        world.add(2, entry, 6000);
+    }
+    let (file, range) = place_of(&world, 1, 0, 3000);
+    world.disk.files.get_mut(&file).unwrap()[range.start] ^= 1;
+    for entry in 0..6 {
+        world.add(3, entry, 9000);
+    }
+    world.delete(2);
+    world.clean(40);
+    world.ask_recovery_add(1, 0, 3000);
+    world.settle();
+    world.clean(40);
+    assert!(!world.disk.files.contains_key(&file));
+    assert_eq!(world.read(1, 0, 1), ReadOutcome::Entries(vec![stored(1, 0, 3000)]));
 }

@@ -77,7 +77,8 @@ fn b8_a_repair_does_not_lift_a_later_loss() {
     world.retain(&[1, 2]);
     let mut world = world.crash();
     assert_eq!(world.read(1, 2, 1), ReadOutcome::Unknown, "LimboState I2");
-    assert!(world.repaired(1));
+    assert!(!world.repaired_of(1, 1), "LimboState I2: a repair that began before the loss");
+    assert!(world.repaired_of(1, 2));
     assert_eq!(world.crash().read(1, 2, 1), ReadOutcome::NoSuchEntry);
 }
 
@@ -105,6 +106,29 @@ fn deleting_a_ledger_in_limbo_forgets_its_mark() {
     assert_eq!(world.read(1, 0, 1), ReadOutcome::NoSuchLedger);
     let mut world = world.crash();
     assert_eq!((world.read(1, 0, 1), world.bookie.stats().limbo_ledgers), (ReadOutcome::NoSuchLedger, 1));
+}
+
+#[test]
+fn what_may_lack_something_is_listed_in_pages_and_what_lacks_is_named() {
+    let mut world = doubtful();
+    assert_eq!((world.limbo(), world.missing(1, 5)), (vec![], (vec![], 0)), "not measured: nothing is said");
+    let listed: Vec<u64> = (1..=2_500).collect();
+    world.retain(&listed);
+    let limbo = world.limbo();
+    assert_eq!(
+        limbo.iter().map(|one| (one.ledger.0, one.loss)).collect::<Vec<_>>(),
+        listed.iter().map(|id| (*id, 1)).collect::<Vec<_>>()
+    );
+    assert_eq!(world.missing(1, 5), (vec![(2, 5)], 5));
+    assert_eq!(world.missing(2_000, 5), (vec![(0, 5)], 5));
+    for entry in [2, 4] {
+        world.ask_recovery_add(1, entry, 50);
+        world.settle();
+    }
+    assert_eq!(world.missing(1, 5), (vec![(3, 4)], 5));
+    assert_eq!(world.missing(1, 2), (vec![], 2));
+    assert!(world.repaired(1));
+    assert_eq!(world.limbo().len(), 2_499);
 }
 
 #[derive(Clone, Debug)]

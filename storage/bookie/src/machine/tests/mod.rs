@@ -15,7 +15,7 @@ use crate::options::{BookieStart, LedgerListing};
 use base::OwnerId;
 use bytes::Bytes;
 use std::time::Duration;
-use wire::bookie::{ReadOutcome, StoredEntry};
+use wire::bookie::{EntryRange, InLimbo, LimboFound, ReadOutcome, StoredEntry};
 
 const LAYOUT: LayoutOptions = LayoutOptions { file_bytes: 128 << 10, group_bytes_max: 32 << 10 };
 const CLIENT: NodeId = NodeId(9);
@@ -243,12 +243,49 @@ impl World {
 
     /// Says that a ledger is repaired; whether its limbo is lifted.
     fn repaired(&mut self, ledger: u64) -> bool {
+        let loss = self.limbo().into_iter().find(|one| one.ledger.0 == ledger).map_or(0, |one| one.loss);
+        self.repaired_of(ledger, loss)
+    }
+
+    fn repaired_of(&mut self, ledger: u64, loss: u32) -> bool {
         let id = self.id();
-        self.ask(BookieRequest::Repaired { id, ledger: LedgerId(ledger) });
+        self.ask(BookieRequest::Repaired { id, ledger: LedgerId(ledger), loss });
         self.settle();
         match self.answer(id) {
             Some(BookieResponse::Repaired { lifted, .. }) => *lifted,
             other => panic!("a repair was answered by {other:?}"),
+        }
+    }
+
+    /// What the bookie says it may lack; nothing while it cannot say.
+    fn limbo(&mut self) -> Vec<InLimbo> {
+        let (mut all, mut after) = (Vec::new(), LedgerId(0));
+        loop {
+            let id = self.id();
+            self.ask(BookieRequest::Limbo { id, after });
+            match self.answer(id) {
+                Some(BookieResponse::Limbo { found: LimboFound::Ledgers { ledgers, more }, .. }) => {
+                    all.extend(ledgers.clone());
+                    match ledgers.last().filter(|_| *more) {
+                        Some(last) => after = last.ledger,
+                        None => return all,
+                    }
+                }
+                Some(BookieResponse::Limbo { found: LimboFound::Unmeasured, .. }) => return Vec::new(),
+                other => panic!("the question for ledgers in limbo was answered by {other:?}"),
+            }
+        }
+    }
+
+    /// What is missing of entries `0..end`, and up to where that is said.
+    fn missing(&mut self, ledger: u64, end: i64) -> (Vec<(i64, i64)>, i64) {
+        let (id, range) = (self.id(), EntryRange { first: EntryId(0), end: EntryId(end) });
+        self.ask(BookieRequest::Missing { id, ledger: LedgerId(ledger), range });
+        match self.answer(id) {
+            Some(BookieResponse::Missing { until, ranges, .. }) => {
+                (ranges.iter().map(|range| (range.first.0, range.end.0)).collect(), until.0)
+            }
+            other => panic!("the question for missing entries was answered by {other:?}"),
         }
     }
 

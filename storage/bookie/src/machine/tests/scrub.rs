@@ -62,6 +62,11 @@ fn rot_is_reported_by_name_once_in_a_pass_and_the_entry_is_unknown() {
     assert_eq!(world.read(1, 4, 1), ReadOutcome::Entries(vec![stored(1, 4, 9000)]));
     assert_eq!(pass(&mut world).len(), 1, "again in the next pass, until it is repaired");
     assert_eq!(world.bookie.stats().scrub_damage_total, 2);
+    assert_eq!(world.missing(1, 12), (vec![(3, 4)], 12), "Scrubber I2");
+    world.ask_recovery_add(1, 3, 9000);
+    world.settle();
+    assert_eq!(pass(&mut world), [], "nobody wants the damaged copy any more");
+    assert_eq!(world.missing(1, 12), (vec![], 12));
 }
 
 #[test]
@@ -73,6 +78,8 @@ fn a_group_that_cannot_be_read_is_reported_once_and_the_rest_is_checked() {
     let named: Vec<_> = found.iter().map(|damage| damage.entry).collect();
     assert_eq!(named, [None, Some((LedgerId(1), EntryId(3)))], "Scrubber I3");
     assert_eq!(world.read(1, 1, 1), ReadOutcome::Unknown, "Scrubber I2");
+    let (missing, _) = world.missing(1, 12);
+    assert!(missing.iter().any(|(first, end)| (*first..*end).contains(&1)), "Scrubber I2: {missing:?}");
 }
 
 #[test]
