@@ -37,6 +37,41 @@ impl BundleRange {
         let range = Self { lower: parse_boundary(lower)?, upper: parse_boundary(upper)? };
         (range.lower < range.upper).then_some(range)
     }
+
+    /// Where its two halves meet; `None` when it is too small to be divided.
+    pub fn middle(self) -> Option<u32> {
+        let half = (self.upper - self.lower) / 2;
+        (half > 0).then_some(self.lower + half)
+    }
+
+    /// Where two parts meet that hold as many of these hashes each, as Pulsar computes it; `None` when no boundary divides them.
+    pub fn middle_of(self, hashes: impl IntoIterator<Item = u32>) -> Option<u32> {
+        let mut inside: Vec<u32> = hashes.into_iter().filter(|hash| self.contains(*hash)).collect();
+        inside.sort_unstable();
+        let at = inside.len() / 2;
+        let (below, above) = (*inside.get(at.checked_sub(1)?)?, *inside.get(at)?);
+        // Half of the distance, rounded up: the lower hash belongs to the lower part, the upper one to the upper.
+        let boundary = below + (above - below).div_ceil(2);
+        (self.lower < boundary && below < boundary && boundary < self.upper).then_some(boundary)
+    }
+
+    /// Its parts between boundaries that ascend within it.
+    pub fn parts(self, at: &[u32]) -> Vec<Self> {
+        let ends = at.iter().copied().chain([self.upper]);
+        let starts = std::iter::once(self.lower).chain(at.iter().copied());
+        starts.zip(ends).map(|(lower, upper)| Self { lower, upper }).collect()
+    }
+}
+
+/// Why a bundle is not split.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SplitError {
+    #[error("bundle {0} does not exist: the namespace's bundles lists them")]
+    Unknown(BundleRange),
+    #[error("bundle {0} is split at boundaries that ascend within it")]
+    Boundaries(BundleRange),
+    #[error("a namespace has at most {BUNDLES_MAX} bundles")]
+    TooMany,
 }
 
 impl fmt::Display for BundleRange {
@@ -93,6 +128,24 @@ impl Bundles {
     /// The ranges, ascending.
     pub fn ranges(&self) -> impl Iterator<Item = BundleRange> + '_ {
         self.boundaries.windows(2).map(|pair| BundleRange { lower: pair[0], upper: pair[1] })
+    }
+
+    /// The same with one range divided at these boundaries.
+    ///
+    /// # Errors
+    /// [`SplitError`] when `range` is none of these, when the boundaries do not ascend within it, or with too many ranges.
+    pub fn split(&self, range: BundleRange, at: &[u32]) -> Result<Self, SplitError> {
+        if !self.ranges().any(|own| own == range) {
+            return Err(SplitError::Unknown(range));
+        }
+        let parts = range.parts(at);
+        if at.is_empty() || parts.iter().any(|part| part.lower >= part.upper) {
+            return Err(SplitError::Boundaries(range));
+        }
+        let mut boundaries = self.boundaries.clone();
+        boundaries.extend_from_slice(at);
+        boundaries.sort_unstable();
+        Self::from_boundaries(boundaries).ok_or(SplitError::TooMany)
     }
 
     /// The range that holds `topic`.
@@ -198,6 +251,27 @@ mod tests {
             serde_json::from_str::<Bundles>(r#"{"boundaries":null,"numBundles":"7"}"#).unwrap(),
             Bundles::even(7)
         );
+    }
+
+    #[test]
+    fn a_bundle_is_divided_at_its_middle_or_between_its_topics() {
+        let range = BundleRange { lower: 0x4000_0000, upper: 0x8000_0000 };
+        assert_eq!(range.middle(), Some(0x6000_0000));
+        assert_eq!(BundleRange { lower: 7, upper: 8 }.middle(), None);
+        assert_eq!(range.middle_of([1, 0x4000_0001, 0x4000_0009, 0x4000_0003, u32::MAX]), Some(0x4000_0002));
+        assert_eq!(range.middle_of([0x4000_0005, 0x4000_0006]), Some(0x4000_0006));
+        assert_eq!(range.middle_of([0x4000_0005, 0x4000_0005]), None, "no boundary lies between them");
+        assert_eq!(range.middle_of([0x4000_0005]), None);
+        let bundles = Bundles::default().split(range, &[0x5000_0000, 0x6000_0000]).unwrap();
+        let expected = [0, 0x4000_0000, 0x5000_0000, 0x6000_0000, 0x8000_0000, 0xc000_0000, u32::MAX];
+        assert_eq!(bundles.boundaries(), expected);
+        assert_eq!(Bundles::even(2).split(range, &[0x5000_0000]), Err(SplitError::Unknown(range)));
+        for bad in [&[][..], &[0x4000_0000], &[0x8000_0000], &[0x6000_0000, 0x5000_0000]] {
+            assert_eq!(Bundles::default().split(range, bad), Err(SplitError::Boundaries(range)));
+        }
+        let full = Bundles::even(BUNDLES_MAX);
+        let first = full.ranges().next().unwrap();
+        assert_eq!(full.split(first, &[1]), Err(SplitError::TooMany));
     }
 
     proptest! {

@@ -29,7 +29,7 @@ pub use authorize::{Authorization, Denied, authorize};
 pub use backlog::{
     Backlog, BacklogExcess, BacklogPolicy, BacklogQuota, BacklogQuotaType, BacklogQuotas, BacklogVerdict, check_backlog,
 };
-pub use bundle::{BUNDLES_DEFAULT, BUNDLES_MAX, BundleRange, Bundles, topic_hash};
+pub use bundle::{BUNDLES_DEFAULT, BUNDLES_MAX, BundleRange, Bundles, SplitError, topic_hash};
 pub use cluster::ClusterData;
 pub use defaults::BrokerDefaults;
 pub use directory::{Change, Directory, PartitionedRecord, TopicRecord};

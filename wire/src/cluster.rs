@@ -1,4 +1,4 @@
-//! Frames between the brokers of one region, by which one node speaks with other regions for all.
+//! Frames between the brokers of one region, by which one node speaks with other regions for all, and each says what it serves.
 //!
 //! **What**  The *gateway* is the node that holds the connections to other regions. It tells every node which regions are
 //! connected, passes on what comes from them, and sends what the nodes want sent (ADR 0010). A frame is the envelope of
@@ -9,7 +9,7 @@
 
 use crate::peer::{self, PeerFrameError, PieceWriter};
 use crate::region::{self, RegionFrame};
-use base::RegionName;
+use base::{NamespaceName, RegionName};
 use bytes::{Buf, Bytes, BytesMut};
 
 /// Kinds of frames on the wire; numbers are never given twice.
@@ -18,9 +18,10 @@ mod kind {
     pub(super) const REGION_DOWN: u8 = 2;
     pub(super) const OUTBOUND: u8 = 3;
     pub(super) const INBOUND: u8 = 4;
+    pub(super) const LOAD: u8 = 5;
 }
 
-/// Largest head, in bytes: a region's name and a reason.
+/// Largest head, in bytes: a region's name and a reason, or a list of bundles.
 const HEAD_BYTES_MAX: u32 = 64 * 1024;
 const FIELDS_GUESS: usize = 64;
 
@@ -35,7 +36,21 @@ pub enum ClusterFrame {
     Outbound { to: RegionName, group: u64, frame: RegionFrame },
     /// From the gateway: this came from another region.
     Inbound { from: RegionName, frame: RegionFrame },
+    /// What the node serves, in units of traffic; `read_only`: its bookie has no room.
+    Load { units: u64, read_only: bool, bundles: Vec<BundleUnits> },
 }
+
+/// How much traffic one bundle carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BundleUnits {
+    pub namespace: NamespaceName,
+    pub lower: u32,
+    pub upper: u32,
+    pub units: u64,
+}
+
+/// Bundles in one frame, so that its head is no longer than allowed.
+const BUNDLES_MAX: usize = 100;
 
 /// Appends a whole frame; the body of an entry is a piece of its own, uncopied.
 pub fn encode(frame: &ClusterFrame, out: &mut Vec<Bytes>) {
@@ -65,6 +80,19 @@ pub fn encode(frame: &ClusterFrame, out: &mut Vec<Bytes>) {
             writer.finish();
             region::encode(frame, out);
         }
+        ClusterFrame::Load { units, read_only, bundles } => {
+            let mut writer = PieceWriter::new(kind::LOAD, FIELDS_GUESS * bundles.len().max(1), out);
+            writer.put_u64(*units);
+            writer.put_flag(*read_only);
+            writer.put_u32(u32::try_from(bundles.len().min(BUNDLES_MAX)).unwrap_or(0));
+            for bundle in bundles.iter().take(BUNDLES_MAX) {
+                writer.put_blob(bundle.namespace.to_string().as_bytes());
+                writer.put_u32(bundle.lower);
+                writer.put_u32(bundle.upper);
+                writer.put_u64(bundle.units);
+            }
+            writer.finish();
+        }
     }
 }
 
@@ -75,6 +103,11 @@ pub fn encode(frame: &ClusterFrame, out: &mut Vec<Bytes>) {
 pub fn decode(bytes: &Bytes) -> Result<ClusterFrame, PeerFrameError> {
     let (head, mut rest) = split(bytes, HEAD_BYTES_MAX)?;
     let (kind, mut fields) = peer::open(&head)?;
+    if kind == kind::LOAD {
+        let frame = take_load(&mut fields)?;
+        peer::finish((), &fields)?;
+        return peer::finish(frame, &rest);
+    }
     let region = RegionName::parse(&peer::take_text(&mut fields)?)?;
     let mut inner = |fields: &Bytes| {
         peer::finish((), fields)?;
@@ -93,6 +126,20 @@ pub fn decode(bytes: &Bytes) -> Result<ClusterFrame, PeerFrameError> {
     };
     peer::finish((), &fields)?;
     peer::finish(frame, &rest)
+}
+
+fn take_load(fields: &mut Bytes) -> Result<ClusterFrame, PeerFrameError> {
+    let units = fields.try_get_u64()?;
+    let read_only = peer::take_flag(fields)?;
+    let count = fields.try_get_u32()?;
+    let mut bundles = Vec::new();
+    for _ in 0..count {
+        // Every one takes bytes, so that a count that lies ends soon.
+        let namespace = NamespaceName::parse(&peer::take_text(fields)?)?;
+        let (lower, upper) = (fields.try_get_u32()?, fields.try_get_u32()?);
+        bundles.push(BundleUnits { namespace, lower, upper, units: fields.try_get_u64()? });
+    }
+    Ok(ClusterFrame::Load { units, read_only, bundles })
 }
 
 /// The first envelope, without its length, and what follows it; both are slices of `bytes`.
@@ -134,12 +181,18 @@ mod tests {
         RegionFrame::Entry { link: 5, previous: position.previous(), position, data }
     }
 
-    fn all() -> [ClusterFrame; 4] {
+    fn bundle(lower: u32) -> BundleUnits {
+        let namespace = NamespaceName::parse("public/default").unwrap();
+        BundleUnits { namespace, lower, upper: lower + 1, units: 7 }
+    }
+
+    fn all() -> [ClusterFrame; 5] {
         [
             ClusterFrame::RegionUp { region: west() },
             ClusterFrame::RegionDown { region: west(), reason: "the link is cut".to_owned() },
             ClusterFrame::Outbound { to: west(), group: 9, frame: entry() },
             ClusterFrame::Inbound { from: west(), frame: entry() },
+            ClusterFrame::Load { units: 70, read_only: true, bundles: vec![bundle(1), bundle(2)] },
         ]
     }
 

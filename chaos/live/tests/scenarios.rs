@@ -41,6 +41,11 @@ fn three_nodes_lose_one_after_the_other_and_publishing_pauses_no_longer_than_for
 }
 
 #[test]
+fn bundles_are_split_under_load_and_a_node_that_was_away_gets_bundles_again() -> anyhow::Result<()> {
+    live::run("bundles.py")
+}
+
+#[test]
 fn lost_copies_are_made_again_at_the_set_rate_and_then_another_node_may_be_lost() -> anyhow::Result<()> {
     live::run("repair.py")
 }

@@ -19,6 +19,8 @@ use wire::commands::BrokerUrls;
 
 /// What the wall clocks show at the start.
 const WALL_START_MS: u64 = 1_800_000_000_000;
+/// How often nodes say what they serve; more often than in production, so that bundles move for balance too.
+const BEAT: Duration = Duration::from_secs(1);
 /// How long an orphaned ledger stays on the disk of a node that has others beside it, as the server has it.
 const ORPHAN_GRACE: Duration = Duration::from_secs(3600);
 
@@ -128,6 +130,7 @@ impl Host {
         }
         let mut out = Vec::new();
         let mut node = Node::new(now, self.node, broker, bookie, admin, &listing, &mut out);
+        node.set_balance_options(cluster::BalanceOptions::every(BEAT));
         let space = bookie::disk::DiskEvent::Space { free_bytes: 100 << 30, total_bytes: 100 << 30 };
         node.handle(now, Input::Disk(space), &mut out);
         node.handle(now, Input::MetaEvents(region.snapshot()), &mut out);

@@ -29,6 +29,10 @@ macro_rules! verbs {
 const FORCE: Field = Field::new("--force -f", "force", Kind::Is(true)).at(Place::Query);
 const ROLE: Field = Field::new("--role", "role", Kind::Text).at(Place::Path).required();
 const ACTIONS: Field = Field::new("--actions", "actions", Kind::List).at(Place::Body).required();
+const BUNDLE: Field = Field::new("--bundle -b", "bundle", Kind::Text).at(Place::Path).required();
+const SPLIT_HOW: Field = Field::new("--split-algorithm-name -san", "splitAlgorithmName", Kind::Text)
+    .at(Place::Query)
+    .or("range_equally_divide");
 const SUBSCRIPTION: Field = Field::new("--subscription -s", "sub", Kind::Text).at(Place::Path).required();
 const CLUSTERS: Field = Field::new("--clusters -c", "clusters", Kind::List).at(Place::Body).required();
 const PARTITIONS: Field = Field::new("--partitions -p", "partitions", Kind::Number).at(Place::Body).required();
@@ -83,6 +87,9 @@ pub(super) const NAMESPACES: &[Verb] = verbs! {
     "namespaces" "policies" GET "namespaces/{ns}" [] "All policies";
     "namespaces" "topics" GET "namespaces/{ns}/topics" [] "Topics of a namespace";
     "namespaces" "unload" PUT "namespaces/{ns}/unload" [] "Close its topics; clients come back";
+    "namespaces" "bundles" GET "namespaces/{ns}/bundles" [] "The ranges of hashes by which its topics are spread over nodes";
+    "namespaces" "unload-bundle" PUT "namespaces/{ns}/{bundle}/unload" [BUNDLE, Field::new("--destinationBroker --destination-broker -d", "destinationBroker", Kind::Text).at(Place::Query)] "Close a bundle's topics, or move it to a node";
+    "namespaces" "split-bundle" PUT "namespaces/{ns}/{bundle}/split" [BUNDLE, Field::new("--unload -u", "unload", Kind::Is(true)).at(Place::Query), SPLIT_HOW] "Divide a bundle; LARGEST is the one with the most topics";
     "namespaces" "permissions" GET "namespaces/{ns}/permissions" [] "Who may do what";
     "namespaces" "grant-permission" POST "namespaces/{ns}/permissions/{role}" [ROLE, ACTIONS] "Allow a role produce, consume, …";
     "namespaces" "revoke-permission" DELETE "namespaces/{ns}/permissions/{role}" [ROLE] "Take a role's permissions away";

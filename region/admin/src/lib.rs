@@ -9,6 +9,7 @@ mod access;
 mod answer;
 mod api;
 mod brokers;
+mod bundles;
 mod call;
 mod clusters;
 mod elsewhere;

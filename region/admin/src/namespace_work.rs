@@ -8,11 +8,10 @@ use crate::step::{Context, Next, Step};
 use crate::topics::command;
 use base::{Domain, NamespaceName, SubscriptionName, TopicName};
 use broker::admin_command::{AdminCommand, AdminReply, Force, TopicOp};
-use cluster::Owner;
 use tenancy::{BookieAffinity, BundleRange, PolicyRecord, topic_hash};
 
 /// Existing topics of the namespace, or of the bundle that the path names.
-fn topics(context: &Context<'_>, call: &Call) -> Result<Vec<TopicName>, Refusal> {
+pub(crate) fn topics(context: &Context<'_>, call: &Call) -> Result<Vec<TopicName>, Refusal> {
     let namespace = call.namespace()?;
     require_namespace(context, &namespace)?;
     let mut topics = context.directory().topics_of(&namespace, Domain::Persistent, None, usize::MAX);
@@ -25,27 +24,11 @@ fn topics(context: &Context<'_>, call: &Call) -> Result<Vec<TopicName>, Refusal>
 }
 
 /// Runs commands; what is not there counts as done.
-fn run(commands: Vec<AdminCommand>) -> Next {
+pub(crate) fn run(commands: Vec<AdminCommand>) -> Next {
     Step::commands(commands, |_, replies| {
         check_deleted(replies)?;
         Ok(Step::Reply(no_content()))
     })
-}
-
-pub(crate) fn unload_bundle(context: &Context<'_>, call: Call) -> Next {
-    let topics = topics(context, &call)?;
-    if context.broker.core().cluster.view().is_none() {
-        return run(topics.into_iter().map(|topic| command(topic, TopicOp::Unload)).collect());
-    }
-    let bundle = BundleRange::parse(call.param("bundle"))
-        .ok_or_else(|| Refusal::bad_value("a bundle is written 0x00000000_0x40000000"))?;
-    let namespace = call.namespace()?;
-    let path = format!("/admin/v2/namespaces/{namespace}/{bundle}/unload");
-    match context.broker.core().cluster.owner(&(namespace.clone(), bundle)) {
-        Owner::By(node) => crate::elsewhere::redirect(context, node, &path).map(Step::Reply),
-        Owner::Nobody => Ok(Step::Reply(no_content())),
-        Owner::Us { .. } => run(vec![AdminCommand::UnloadBundle { namespace, bundle }]),
-    }
 }
 
 pub(crate) fn clear_backlog(context: &Context<'_>, call: Call) -> Next {

@@ -2,8 +2,8 @@
 
 use crate::routes::{Access, Route, Target, unbuilt};
 use crate::{
-    Method, brokers, clusters, entry, lookup, namespace_policies, namespace_work, namespaces, nodes, permissions,
-    probes, properties, schemas, subscriptions, tenants, topic_list, topic_policies, topics,
+    Method, brokers, bundles, clusters, entry, lookup, namespace_policies, namespace_work, namespaces, nodes,
+    permissions, probes, properties, schemas, subscriptions, tenants, topic_list, topic_policies, topics,
 };
 use tenancy::Operation;
 
@@ -122,8 +122,8 @@ const NAMESPACES: &[Route] = rows! { "admin/v2/namespaces/:tenant";
 
 const NAMESPACE_WORK: &[Route] = rows! { "admin/v2/namespaces/:tenant/:namespace";
     Put "/unload" (Namespace UnloadNamespace) namespaces::unload;
-    Put "/:bundle/unload" (Namespace UnloadNamespace) namespace_work::unload_bundle;
-    Put "/:bundle/split" (Namespace UnloadNamespace) unbuilt;
+    Put "/:bundle/unload" (Namespace UnloadNamespace) bundles::unload;
+    Put "/:bundle/split" (Namespace UnloadNamespace) bundles::split;
     Post "/clearBacklog" (Namespace ClearNamespaceBacklog) namespace_work::clear_backlog;
     Post "/clearBacklog/:subscription" (Namespace ClearNamespaceBacklog) namespace_work::clear_backlog;
     Post "/:bundle/clearBacklog" (Namespace ClearNamespaceBacklog) namespace_work::clear_backlog;

@@ -29,10 +29,29 @@ pub enum AdminCommand {
         namespace: NamespaceName,
         bundle: BundleRange,
     },
+    /// Divides a bundle, in this region alone. The topics of a bundle that this node shares with others close first.
+    SplitBundle {
+        namespace: NamespaceName,
+        bundle: BundleRange,
+        how: SplitHow,
+        /// The parts are to be served apart, where there are nodes for that; topics close in any case.
+        unload: bool,
+    },
     /// Stats of every loaded topic, for metrics and listings.
     LoadedTopics,
     /// Numbers of the whole broker.
     BrokerStats,
+}
+
+/// Where a bundle is divided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SplitHow {
+    /// In the middle of its range.
+    Range,
+    /// So that both parts have as many topics.
+    TopicCount,
+    /// At these hashes, which ascend.
+    At(Vec<u32>),
 }
 
 /// What to do with one topic.

@@ -73,6 +73,7 @@ pub struct Broker {
     pub(crate) schemas: SchemaRegistry,
     pub(crate) waiting: crate::session::waiting::MetaWaiters,
     pub(crate) bundles: crate::ownership::Bundles,
+    pub(crate) bundle_watch: crate::load::BundleWatch,
     pub(crate) usage: crate::usage::Usage,
     pub(crate) policy_sync: crate::policy_sync::PolicySync,
     pub(crate) totals: crate::totals::Totals,
@@ -101,6 +102,7 @@ impl Broker {
             schemas: SchemaRegistry::default(),
             waiting: Default::default(),
             bundles: Default::default(),
+            bundle_watch: Default::default(),
             usage: Default::default(),
             policy_sync: Default::default(),
             totals: Default::default(),
@@ -237,7 +239,7 @@ impl Broker {
     }
 
     /// Settles every touched topic and delivers notes until nothing is left (I3).
-    fn settle(&mut self, now: Now) {
+    pub(crate) fn settle(&mut self, now: Now) {
         loop {
             while let Some(slot) = self.topics.touched.pop_first() {
                 self.settle_topic(slot, now);
@@ -355,6 +357,9 @@ impl Broker {
             AdminCommand::UnloadBundle { namespace, bundle } => {
                 self.unload_bundle(now, (namespace, bundle));
                 admin::reply(&mut self.out, id, crate::admin_command::AdminReply::Done);
+            }
+            AdminCommand::SplitBundle { namespace, bundle, how, unload } => {
+                self.split_bundle(now, Some(id), (namespace, bundle), how, unload);
             }
             AdminCommand::LoadedTopics => {
                 let slots: Vec<OwnerId> = self.topics.by_slot.keys().copied().collect();

@@ -3,13 +3,13 @@
 //! **What**  The topics of a bundle that is lost end at once; a bundle that is given away is closed first
 //! and then handed over or left to whoever is asked next.
 //!
-//! **States**  A bundle: not ours → ours → leaving (its topics close) → not ours.
+//! **States**  A bundle: not ours → ours → leaving (its topics close) → not ours, or divided (`split`).
 //!
 //! **Invariants**
 //! - I1  a topic is loaded only while its bundle is ours and not leaving, under the owner record's present version.
 //! - I3  a bundle is given up only when none of its topics is loaded.
 //!
-//! **Not here**  Lookups and assignments (`lookups`). The picture of nodes and owners, and what a compare-and-put holds
+//! **Not here**  Lookups and assignments (`lookups`); dividing a bundle (`split`). The picture of nodes and owners, and what a compare-and-put holds
 //! (`cluster`); who is alive (`node`).
 
 use crate::broker::Broker;
@@ -31,6 +31,8 @@ pub(crate) struct Bundles {
     ours: BTreeMap<BundleId, u64>,
     /// Bundles that we give away; true once the record's change is under way.
     leaving: BTreeMap<BundleId, bool>,
+    /// Bundles that are divided.
+    splitting: BTreeMap<BundleId, split::Split>,
     /// Lookups that wait for somebody to serve their bundle.
     lookups: lookups::Lookups,
     /// The node ends: everything leaves.
@@ -39,6 +41,7 @@ pub(crate) struct Bundles {
 
 mod lookups;
 pub(crate) mod proof;
+mod split;
 
 impl Core {
     /// The bundle that holds a topic; `None` when its namespace does not exist.
@@ -200,7 +203,9 @@ impl Broker {
                 }
             }
             Owner::By(_) | Owner::Nobody => {
-                self.bundles.leaving.remove(&bundle);
+                if self.bundles.leaving.remove(&bundle) != Some(true) {
+                    self.give_up_split(&bundle);
+                }
                 if self.bundles.ours.remove(&bundle).is_some() {
                     self.lose_bundle(now, &bundle);
                 }
@@ -244,7 +249,8 @@ impl Broker {
             let policies = self.core.directory.effective(name);
             policies.is_some_and(|policies| policies.replication_clusters.iter().any(|region| region != own))
         };
-        let here = |name: &TopicName| bundle.1.contains(tenancy::topic_hash(name));
+        // A part of a bundle may be known as ours before the directory shows that the bundle was divided.
+        let here = |name: &TopicName| self.core.bundle_of(name).as_ref() == Some(bundle);
         let topics = self.core.directory.topics_of(&bundle.0, base::Domain::Persistent, None, usize::MAX);
         for name in topics.into_iter().filter(|name| here(name) && forwards(name)).collect::<Vec<_>>() {
             if !self.topics.by_name.contains_key(&name) {
@@ -288,6 +294,13 @@ impl Broker {
                 Owner::Us { moving_to, .. } => moving_to,
                 Owner::By(_) | Owner::Nobody => None,
             };
+            if self.bundles.splitting.contains_key(&bundle) && to.is_none() && !self.bundles.draining {
+                self.bundles.leaving.insert(bundle.clone(), true);
+                self.read_for_split(bundle);
+                continue;
+            }
+            self.give_up_split(&bundle);
+            let Ownership::Shared(view) = &self.core.cluster else { return };
             let handed = to.and_then(|to| view.give(&bundle, to)).map(|assignment| assignment.request);
             match handed.or_else(|| view.release(&bundle)) {
                 Some(request) => {

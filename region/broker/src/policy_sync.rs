@@ -7,7 +7,7 @@
 //! **Invariants**
 //! - I1  a record is stored only for a namespace that replicates with the region it came from.
 //! - I2  a record replaces exactly the one that it was compared with; when another came between, it is compared again.
-//! - I3  what is one region's own (`LocalPolicies`, the properties of a partitioned topic) stays its own.
+//! - I3  what is one region's own (`LocalPolicies`, the bundles, the properties of a partitioned topic) stays its own.
 //!
 //! **Not here**  Creating tenants: who may use a region is said in that region. Deleting: each region deletes for itself.
 //!
@@ -47,6 +47,13 @@ pub(crate) struct PolicySync {
     versions: BTreeMap<String, u64>,
     /// Key → a record that waits for the directory to show what came between, or its namespace. One per key: the newest.
     waiting: BTreeMap<String, Arrived>,
+}
+
+impl PolicySync {
+    /// The version of a record that the directory shows; only records that live in several regions have one.
+    pub(crate) fn version_of(&self, key: &str) -> Option<u64> {
+        self.versions.get(key).copied()
+    }
 }
 
 impl Broker {
@@ -190,7 +197,10 @@ impl Broker {
         }
         match self.core.directory.namespace_record(namespace) {
             Some(ours) if !theirs.is_newer_than(ours) => return Ok(None),
-            Some(ours) => theirs.local = ours.local.clone(), // I3
+            Some(ours) => {
+                theirs.local = ours.local.clone(); // I3
+                theirs.policies.bundles = ours.policies.bundles.clone();
+            }
             None => (),
         }
         serde_json::to_vec(&theirs).map(Some).map_err(|error| error.to_string())

@@ -3,7 +3,9 @@
 use crate::broker::Broker;
 use base::{NamespaceName, Now, OwnerId, TopicName};
 use meta_api::MetaEvent;
-use tenancy::{Change, keys};
+use std::collections::BTreeSet;
+use tenancy::keys::{self, Key};
+use tenancy::{Bundles, Change};
 
 impl Broker {
     /// Metadata prefixes whose changes a broker must be fed with, after one snapshot of them.
@@ -15,7 +17,10 @@ impl Broker {
     }
 
     pub(crate) fn handle_meta_events(&mut self, now: Now, events: Vec<MetaEvent>) {
+        let (mut namespaces, mut divided) = (BTreeSet::new(), BTreeSet::new());
+        self.begin_batch();
         for event in events {
+            let before = self.bundles_at(&event.key);
             self.metadata_revision = self.metadata_revision.max(event.revision);
             if event.key.starts_with(keys::SCHEMAS) {
                 self.schemas.apply(&event.key, event.value.as_deref());
@@ -33,7 +38,13 @@ impl Broker {
                     self.refresh_topics(now, |_| true);
                 }
                 Change::Tenant(tenant) => self.refresh_topics(now, |name| *name.tenant() == tenant),
-                Change::Namespace(namespace) => self.handle_namespace_changed(now, &namespace, gone),
+                Change::Namespace(namespace) => {
+                    self.handle_namespace_changed(now, &namespace, gone);
+                    if before.is_some() && before != self.bundles_at(&event.key) {
+                        divided.insert(namespace.clone());
+                    }
+                    namespaces.insert(namespace);
+                }
                 Change::TopicPolicies(topic) => {
                     self.refresh_topics(now, |name| name.partitioned() == topic.partitioned());
                 }
@@ -44,6 +55,19 @@ impl Broker {
                 Change::Partitioned(_) | Change::Topic(_) | Change::DynamicConfig(_) | Change::Unrelated => (),
             }
         }
+        for namespace in divided {
+            self.load_divided(now, &namespace);
+        }
+        self.end_batch(now, &namespaces);
+    }
+
+    /// The bundles of the namespace whose record has this key.
+    fn bundles_at(&self, key: &str) -> Option<Bundles> {
+        if !key.starts_with(keys::NAMESPACES) {
+            return None;
+        }
+        let Some(Key::Namespace(namespace)) = Key::parse(key) else { return None };
+        self.core.directory.namespace(&namespace).map(|policies| policies.bundles.clone())
     }
 
     fn handle_namespace_changed(&mut self, now: Now, namespace: &NamespaceName, gone: bool) {

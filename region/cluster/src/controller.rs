@@ -13,7 +13,7 @@
 //! - I3  a bundle is assigned only when its record names an owner that does not count as alive.
 //! - I4  at most [`WRITES_MAX`] writes are under way, one for each key.
 //!
-//! **Not here**  Moving bundles for balance: a bundle moves for a dead owner, a node that ends, or an unload. Elections (`meta`).
+//! **Not here**  Moving bundles for balance (`balance`), for a node that ends, or an unload. Elections (`meta`).
 //!
 //! **Tests**  `controller/tests.rs`: two that both believe to lead, on one store, in random order.
 

@@ -8,18 +8,23 @@
 //! - I2  of two pictures of a record the one with the higher version holds, in whatever order they come.
 //! - I3  an assignment raises the epoch by one and goes to a node that is alive and not draining.
 //! - I4  a node that has lost the majority of its region owns nothing and assigns nothing.
+//! - I5  the parts of a divided bundle get their records in the transaction that takes away the record of the whole.
 //!
 //! **Not here**  Who decides that a node is alive (`Controller`), what losing a bundle means (`broker`).
 //!
 //! **Tests**  `view/tests.rs`.
 
-use crate::{AliveRecord, NodeRecord, OwnerRecord};
+use crate::{AliveRecord, NodeLoad, NodeRecord, OwnerRecord};
 use base::{NamespaceName, NodeId};
 use bytes::Bytes;
 use meta_api::{Compare, MetaRequest, Write};
 use std::collections::BTreeMap;
 use tenancy::BundleRange;
 use tenancy::keys::{self, Key};
+
+mod moves;
+
+pub use moves::OwnerChange;
 
 /// The metadata prefixes that a view must be fed with.
 pub const VIEW_PREFIXES: [&str; 3] = [keys::NODES, keys::ALIVE, keys::OWNERS];
@@ -77,7 +82,12 @@ pub struct View {
     revision: u64,
     /// This node has lost the majority of its region: what it sees of others is old.
     apart: bool,
+    /// What nodes that are alive said last of what they serve.
+    loads: BTreeMap<NodeId, NodeLoad>,
 }
+
+/// Traffic below which a bundle counts by its existence alone: what nearly idle nodes serve says nothing of them.
+const BUNDLE_TRAFFIC_MIN: u64 = 100;
 
 impl View {
     /// An empty picture of this node, which runs as `incarnation`.
@@ -90,6 +100,7 @@ impl View {
             owners: BTreeMap::new(),
             revision: 0,
             apart: false,
+            loads: BTreeMap::new(),
         }
     }
 
@@ -122,6 +133,7 @@ impl View {
             }
             Some(Key::Alive(node)) => {
                 let read = value.map(AliveRecord::decode);
+                self.loads.remove(&node); // It starts or ends.
                 take(&mut self.alive, node, version, read, ViewChange::Alive(node))
             }
             Some(Key::Owner(namespace, range)) => {
@@ -205,7 +217,7 @@ impl View {
     }
 
     /// How many bundles each node that takes bundles serves.
-    fn loads(&self) -> BTreeMap<NodeId, usize> {
+    fn counts(&self) -> BTreeMap<NodeId, usize> {
         let mut loads: BTreeMap<NodeId, usize> = self.open_nodes().map(|node| (node, 0)).collect();
         for held in self.owners.values() {
             if self.alive(held.record.node).map(|(incarnation, _)| incarnation) == Some(held.record.incarnation)
@@ -217,14 +229,39 @@ impl View {
         loads
     }
 
-    /// Gives a bundle that nobody serves to the node that serves the fewest; `promised` counts what was given out and is not
+    /// A node said what it serves; what is not alive any more is not listened to.
+    pub fn set_load(&mut self, node: NodeId, load: NodeLoad) {
+        if self.alive.contains_key(&node) {
+            self.loads.insert(node, load);
+        }
+    }
+
+    /// What a node that is alive said last of what it serves.
+    pub fn load(&self, node: NodeId) -> Option<&NodeLoad> {
+        self.loads.get(&node)
+    }
+
+    /// Which of the nodes serves the least: each bundle counts, and traffic counts for as many bundles as carry so much on average.
+    fn least_loaded(&self, counts: impl IntoIterator<Item = (NodeId, usize)>) -> Option<NodeId> {
+        let counts: Vec<(NodeId, usize)> = counts.into_iter().collect();
+        let traffic = |node: NodeId| self.loads.get(&node).map_or(0, |load| load.units);
+        let total: u64 = counts.iter().map(|(node, _)| traffic(*node)).sum();
+        let bundles = counts.iter().map(|(_, count)| *count as u64).sum::<u64>().max(1);
+        let each = (total / bundles).max(BUNDLE_TRAFFIC_MIN);
+        let score = |(node, count): &(NodeId, usize)| {
+            (*count as u64 + traffic(*node) / each, traffic(*node) / each.min(BUNDLE_TRAFFIC_MIN), *node)
+        };
+        counts.iter().min_by_key(|pair| score(pair)).map(|(node, _)| *node)
+    }
+
+    /// Gives a bundle that nobody serves to the node that serves the least; `promised` counts what was given out and is not
     /// in the picture yet. `None` when the bundle has an owner or no node can take it.
     pub fn assign(&self, bundle: &BundleId, promised: &BTreeMap<NodeId, usize>) -> Option<Assignment> {
         if self.apart || self.owner(bundle) != Owner::Nobody {
             return None; // I4
         }
-        let load = |(node, load): &(NodeId, usize)| (*load + promised.get(node).copied().unwrap_or(0), *node);
-        let (node, _) = self.loads().into_iter().min_by_key(load)?;
+        let counted = |(node, load)| (node, load + promised.get(&node).copied().unwrap_or(0));
+        let node = self.least_loaded(self.counts().into_iter().map(counted))?;
         self.give(bundle, node)
     }
 
@@ -251,47 +288,6 @@ impl View {
         let key = keys::owner_key(&bundle.0, bundle.1);
         let compare = vec![Compare::Version { key: key.clone(), version }];
         Some(MetaRequest::Txn { compare, writes: vec![Write::Delete { key }] })
-    }
-
-    /// Asks the owners of a namespace's bundles, whoever they are, to close their topics and hand each bundle to the node that
-    /// then serves the fewest. `None` when nothing of the namespace is served.
-    pub fn unload(&self, namespace: &NamespaceName) -> Option<MetaRequest> {
-        self.hand_over(namespace, None)
-    }
-
-    /// Asks the other owners of a namespace's bundles to hand them to this node. `None` when it has all that are served.
-    pub fn gather(&self, namespace: &NamespaceName) -> Option<MetaRequest> {
-        self.hand_over(namespace, Some(self.me))
-    }
-
-    fn hand_over(&self, namespace: &NamespaceName, to: Option<NodeId>) -> Option<MetaRequest> {
-        let mut loads = self.loads();
-        let (mut compare, mut writes) = (Vec::new(), Vec::new());
-        for (bundle, held) in self.owners.iter().filter(|(bundle, _)| bundle.0 == *namespace) {
-            let stays = held.record.moving_to.is_some() || to == Some(held.record.node);
-            if stays || self.owner(bundle) == Owner::Nobody {
-                continue;
-            }
-            if let Some(load) = loads.get_mut(&held.record.node) {
-                *load = load.saturating_sub(1);
-            }
-            let least = loads.iter().min_by_key(|(node, load)| (**load, **node)).map(|(node, _)| *node);
-            let node = to.or(least)?;
-            *loads.entry(node).or_default() += 1;
-            let key = keys::owner_key(&bundle.0, bundle.1);
-            let record = OwnerRecord { moving_to: Some(node), ..held.record };
-            compare.push(Compare::Version { key: key.clone(), version: held.version });
-            writes.push(Write::Put { key, value: record.encode() });
-        }
-        (!writes.is_empty()).then_some(MetaRequest::Txn { compare, writes })
-    }
-
-    /// Whether a bundle of the namespace is being handed over.
-    pub fn is_unloading(&self, namespace: &NamespaceName) -> bool {
-        let moves = |(bundle, held): (&BundleId, &Held<OwnerRecord>)| {
-            bundle.0 == *namespace && held.record.moving_to.is_some() && self.owner(bundle) != Owner::Nobody
-        };
-        self.owners.iter().any(moves)
     }
 
     /// Marks this node as draining. `None` when its record is unknown or says so already.

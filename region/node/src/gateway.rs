@@ -139,7 +139,7 @@ impl Gateway {
         self.up = said;
     }
 
-    fn tell_nodes(&self, frame: &ClusterFrame, out: &mut Vec<Pass>) {
+    pub(crate) fn tell_nodes(&self, frame: &ClusterFrame, out: &mut Vec<Pass>) {
         out.extend(self.nodes.iter().map(|to| Pass::Node { to: *to, frame: frame.clone() }));
     }
 
@@ -268,7 +268,8 @@ impl Gateway {
             ClusterFrame::Inbound { from: region, frame } if self.gateway == Some(from) => {
                 out.push(Pass::Broker { from: region, frame });
             }
-            ClusterFrame::Inbound { .. } => (),
+            // A node's load is not the gateway's business.
+            ClusterFrame::Inbound { .. } | ClusterFrame::Load { .. } => (),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The routing table.
 
+mod balance;
 mod bookies;
 
 use crate::gateway::{Gateway, Pass};
@@ -10,7 +11,8 @@ use bookie::disk::{DiskEvent, DiskOp};
 use bookie::{Bookie, BookieEffect, BookieStats, LedgerListing};
 use broker::Broker;
 use broker::io::{BrokerEffect, BrokerInput, ConnId, ConnInfo, Outgoing};
-use cluster::{Auditor, AuditorEffect, AuditorOptions, Controller, ControllerEffect, ControllerInput, Owner, View};
+use cluster::{Auditor, AuditorEffect, AuditorOptions, BalanceOptions, Balancer};
+use cluster::{Controller, ControllerEffect, ControllerInput, Owner, View};
 use meta_api::{MetaEvent, MetaRequest, MetaResponse};
 use std::collections::VecDeque;
 use wire::bookie::{BookieRequest, BookieResponse};
@@ -27,6 +29,8 @@ pub const CONTROLLER_OWNER: OwnerId = OwnerId(9);
 pub(crate) const AUDITOR_OWNER: OwnerId = OwnerId(10);
 /// The owner of the bookie's questions to the metadata; their numbers are those of ledgers.
 pub(crate) const BOOKIE_OWNER: OwnerId = OwnerId(11);
+/// The owner of the balancer's metadata requests.
+pub(crate) const BALANCER_OWNER: OwnerId = OwnerId(12);
 
 /// Everything that can happen to a node.
 #[derive(Debug)]
@@ -193,6 +197,7 @@ pub struct Node {
     admin: AdminApi,
     controller: Controller,
     auditor: Auditor,
+    balancer: Balancer,
     gateway: Gateway,
     /// What the auditor of a region's only node sees.
     alone: Option<View>,
@@ -219,6 +224,7 @@ impl Node {
             admin,
             controller: Controller::new(id, CONTROLLER_OWNER),
             auditor: Auditor::new(AUDITOR_OWNER, AuditorOptions::standard()),
+            balancer: Balancer::new(BALANCER_OWNER, BalanceOptions::standard()),
             gateway: Gateway::new(id),
             alone: None,
             requests: Requests::default(),
@@ -265,6 +271,7 @@ impl Node {
                 CONTROLLER_OWNER => self.control(now, ControllerInput::Meta { id, response }),
                 AUDITOR_OWNER => self.audit(|auditor, view, fx| auditor.handle_meta(now, id, response, view, fx)),
                 BOOKIE_OWNER => self.take_proof(id, &response),
+                BALANCER_OWNER => self.balancer.handle_meta(id, &response),
                 _ => self.tell(now, BrokerInput::Meta { id, response }),
             },
             Input::MetaEvents(events) => {
@@ -297,6 +304,7 @@ impl Node {
 
     pub fn next_deadline(&self) -> Option<Mono> {
         let leader = earliest(self.controller.next_deadline(), self.auditor.next_deadline());
+        let leader = earliest(leader, self.balancer.next_deadline());
         earliest(leader, earliest(self.broker.next_deadline(), self.bookie.next_deadline()))
     }
 
@@ -308,13 +316,8 @@ impl Node {
         if self.bookie.next_deadline().is_some_and(|at| at <= now.mono) {
             self.with_bookie(|bookie, fx| bookie.on_deadline(now, fx));
         }
-        if self.controller.next_deadline().is_some_and(|at| at <= now.mono)
-            && let Some(view) = self.broker.core().cluster.view()
-        {
-            let mut fx = Effects::new();
-            self.controller.on_deadline(now, view, &mut fx);
-            self.steps.extend(fx.take().into_iter().map(Step::Controller));
-        }
+        self.control_deadline(now);
+        self.beat(now, out);
         if self.auditor.next_deadline().is_some_and(|at| at <= now.mono) {
             self.audit(|auditor, view, fx| auditor.on_deadline(now, view, fx));
         }
@@ -367,13 +370,6 @@ impl Node {
         self.broker.core().cluster.view()
     }
 
-    fn control(&mut self, now: Now, input: ControllerInput) {
-        let Some(view) = self.broker.core().cluster.view() else { return };
-        let mut fx = Effects::new();
-        self.controller.handle(now, input, view, &mut fx);
-        self.steps.extend(fx.take().into_iter().map(Step::Controller));
-    }
-
     /// What comes from other regions: to the broker of a node that is alone, else to the gateway's machine.
     fn handle_region(&mut self, now: Now, input: Input) {
         let shared = self.view().is_some();
@@ -418,6 +414,7 @@ impl Node {
                 self.with_gateway(|gateway, passes| gateway.set_gateway(leader, passes));
                 self.control(now, ControllerInput::Leadership { leader, term });
                 let leads = leader == Some(self.id);
+                self.balancer.set_leading(now, leads);
                 self.audit(|auditor, view, _| auditor.set_leading(now, leads, view));
             }
             Input::Members { voters, learners } => self.broker.set_members(voters, learners),
@@ -437,6 +434,9 @@ impl Node {
                 self.collect();
             }
             Input::PeerHeard { node } => self.control(now, ControllerInput::PeerHeard { node }),
+            Input::ClusterFrame { from, frame: ClusterFrame::Load { units, read_only, bundles } } => {
+                self.broker.set_load(from, balance::heard(units, read_only, bundles));
+            }
             Input::ClusterFrame { from, frame } => {
                 self.with_gateway(|gateway, passes| gateway.handle_node_frame(from, frame, passes));
             }

@@ -18,7 +18,7 @@ use admin::{AdminApi, AdminOptions};
 use base::{NodeId, RegionId, RegionName, Rng};
 use bookie::{Bookie, BookieOptions, LedgerListing};
 use broker::io::ConnId;
-use broker::{Broker, BrokerOptions, Core};
+use broker::{Broker, BrokerOptions, Core, SplitLimits};
 use disk::{DiskOptions, LogDevice};
 use folders::Folders;
 use meta::{MetaOptions, MetaStore, Watch};
@@ -151,7 +151,7 @@ impl Server {
             AdminApi::new(AdminOptions { owner: ADMIN_OWNER, authenticate_metrics: config.auth.authenticate_metrics });
         let mut first = Vec::new();
         let mut machines = Node::new(clock.now(), me.node, broker, bookie, admin, &storage.ledgers, &mut first);
-        machines.set_auditor_options(auditor_options(&config));
+        set_options(&mut machines, &config);
         let clusters = feed_snapshot(&mut machines, clock, &storage.watch, &mut first);
         geo.set_peers(&config.region, &clusters);
 
@@ -351,8 +351,21 @@ fn bookie_options(me: Me) -> BookieOptions {
     if me.shared { BookieOptions { orphan_grace: ORPHAN_GRACE, ..standard } } else { standard }
 }
 
-fn auditor_options(config: &ServerConfig) -> ::cluster::AuditorOptions {
-    ::cluster::AuditorOptions::new(Duration::from_secs(config.node.lost_after_s), config.node.repair_bytes_per_s)
+/// How a region of several nodes looks after itself.
+fn set_options(machines: &mut Node, config: &ServerConfig) {
+    let (lost_after, rate) = (Duration::from_secs(config.node.lost_after_s), config.node.repair_bytes_per_s);
+    machines.set_auditor_options(::cluster::AuditorOptions::new(lost_after, rate));
+    let balance = &config.node.balance;
+    let every = ::cluster::BalanceOptions::every(Duration::from_secs(balance.interval_s.max(1)));
+    let enabled = balance.enabled && balance.shedding;
+    machines.set_balance_options(::cluster::BalanceOptions { enabled, ..every });
+    machines.set_split_limits(SplitLimits {
+        enabled: balance.enabled && balance.split,
+        topics: balance.bundle_topics_max,
+        messages_per_s: balance.bundle_messages_max,
+        mebibytes_per_s: balance.bundle_mebibytes_max,
+        bundles: balance.bundles_max,
+    });
 }
 
 fn defaults(config: &ServerConfig) -> BrokerDefaults {

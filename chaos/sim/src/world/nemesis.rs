@@ -9,6 +9,8 @@ use node::Input;
 
 /// Silence after which a side of the connection between regions gives it up.
 const IDLE: Time = 10 * SECOND;
+/// Divisions of bundles in one run at most.
+const SPLITS_MAX: u64 = 4;
 
 /// One thing that goes wrong, or is over.
 #[derive(Clone, Debug)]
@@ -54,6 +56,11 @@ pub enum Fault {
     Unload {
         region: usize,
         topic: u64,
+    },
+    /// An operator divides the bundle with the most topics; `unload`: the parts are to be served apart.
+    Split {
+        region: usize,
+        unload: bool,
     },
     /// Frames of these nodes do not reach those.
     CutPeers {
@@ -117,6 +124,16 @@ impl World {
             let at = from + rng.below(until - from);
             self.queue.plan(at, Event::Fault(fault));
         }
+        self.plan_splits(from, until);
+    }
+
+    /// In regions of several nodes bundles are divided. From a source of their own, so that pinned seeds mean what they meant.
+    fn plan_splits(&mut self, from: Time, until: Time) {
+        let mut rng = self.rng.nemesis.fork("splits");
+        for _ in 0..if self.hosts.len() > 2 { rng.below(SPLITS_MAX + 1) } else { 0 } {
+            let split = Fault::Split { region: usize::from(rng.percent(50)), unload: rng.percent(50) };
+            self.queue.plan(from + rng.below(until - from), Event::Fault(split));
+        }
     }
 
     /// What goes wrong between the nodes of regions.
@@ -169,7 +186,14 @@ impl World {
                     self.kill_conn(conn);
                 }
             }
-            Fault::Unload { region, topic } => self.unload(region, topic),
+            Fault::Unload { region, topic } => {
+                let path = format!("/admin/v2/persistent/{}/{}/topic-{topic}/unload", NAMESPACE.0, NAMESPACE.1);
+                self.operate(region, path, String::new());
+            }
+            Fault::Split { region, unload } => {
+                let path = format!("/admin/v2/namespaces/{}/{}/LARGEST/split", NAMESPACE.0, NAMESPACE.1);
+                self.operate(region, path, format!("unload={unload}&splitAlgorithmName=topic_count_equally_divide"));
+            }
             Fault::Crash { .. } | Fault::StallNoticed { .. } => (),
         }
     }
@@ -208,17 +232,13 @@ impl World {
         }
     }
 
-    fn unload(&mut self, region: usize, topic: u64) {
+    /// Asks every node of a region for a change.
+    fn operate(&mut self, region: usize, path: String, query: String) {
         self.http_ids += 1;
-        let request = HttpRequest {
-            method: Method::Put,
-            path: format!("/admin/v2/persistent/{}/{}/topic-{topic}/unload", NAMESPACE.0, NAMESPACE.1),
-            query: String::new(),
-            authorization: None,
-            tls_common_name: None,
-            body: bytes::Bytes::new(),
-        };
-        // Whoever does not serve the topic sends the operator on.
+        let (authorization, tls_common_name) = (None, None);
+        let body = bytes::Bytes::new();
+        let request = HttpRequest { method: Method::Put, path, query, authorization, tls_common_name, body };
+        // Whoever does not serve what it concerns sends the operator on.
         for host in self.hosts_of(region) {
             let input = Input::Http { id: HttpId(self.http_ids), request: request.clone() };
             self.feed(host, self.hosts[host].boot, input);

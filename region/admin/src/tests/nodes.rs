@@ -96,3 +96,108 @@ fn a_namespace_is_unloaded_at_every_owner_and_its_owner_records_go_with_it() {
     bed.ok(Delete, "/admin/v2/namespaces/acme/orders", "");
     assert_eq!(found(&mut bed, owner_key(0)), None);
 }
+
+/// Two nodes and the namespace `acme/orders` with two topics in its first bundle, which node 1 serves.
+fn with_bundles() -> Bed {
+    let mut bed = Bed::of_nodes(2);
+    bed.ok(Put, "/admin/v2/clusters/east", r#"{"serviceUrl":"http://127.0.0.1:8080","regionNumber":1}"#);
+    bed.ok(Put, "/admin/v2/tenants/acme", r#"{"allowedClusters":["east"]}"#);
+    bed.ok(Put, "/admin/v2/namespaces/acme/orders", "");
+    bed
+}
+
+const SPLIT: &str = "/admin/v2/namespaces/acme/orders/0x00000000_0x40000000/split";
+
+#[test]
+fn a_bundle_is_split_at_its_owner_and_the_parts_have_owners_at_once() {
+    for (query, second) in [("", 1), ("?unload=true&splitAlgorithmName=range_equally_divide", 2)] {
+        let mut bed = with_bundles();
+        give(&mut bed, 0, 1);
+        let before = bed.meta.get("/namespaces/acme/orders").cloned().unwrap();
+        bed.ok(Put, &format!("{SPLIT}{query}"), "");
+        let bundles = bed.get("/admin/v2/namespaces/acme/orders/bundles");
+        let expected = ["0x00000000", "0x20000000", "0x40000000", "0x80000000", "0xc0000000", "0xffffffff"];
+        assert_eq!(bundles["boundaries"], json!(expected));
+        assert_eq!(found(&mut bed, owner_key(0)), None);
+        let namespace = NamespaceName::parse("acme/orders").unwrap();
+        for (lower, node) in [(0, 1), (0x2000_0000, second)] {
+            let key = keys::owner_key(&namespace, BundleRange { lower, upper: lower + 0x2000_0000 });
+            let owner = OwnerRecord { node: NodeId(node), incarnation: 1, epoch: 2, moving_to: None };
+            assert_eq!(OwnerRecord::decode(&found(&mut bed, key).unwrap()), Some(owner));
+        }
+        let read = |value: &[u8]| serde_json::from_slice::<tenancy::PolicyRecord>(value).unwrap().version;
+        let after = bed.meta.get("/namespaces/acme/orders").unwrap();
+        assert_eq!(read(&after.value), read(&before.value), "other regions have bundles of their own");
+    }
+}
+
+#[test]
+fn a_bundle_that_another_node_serves_is_split_there_and_one_without_an_owner_here() {
+    let mut bed = with_bundles();
+    give(&mut bed, 0, 2);
+    let answer = bed.ask(Put, &format!("{SPLIT}?unload=false"), "");
+    assert_eq!(answer.status, 307);
+    let there = format!("http://10.0.0.2:8080{SPLIT}?unload=false&splitAlgorithmName=");
+    assert!(answer.headers.contains(&("Location".to_owned(), there)), "{:?}", answer.headers);
+    bed.delete(owner_key(0));
+    bed.ok(Put, SPLIT, "");
+    assert_eq!(bed.get("/admin/v2/namespaces/acme/orders/bundles")["numBundles"], 5);
+}
+
+#[test]
+fn a_split_that_cannot_be_says_why() {
+    let mut bed = Bed::furnished();
+    for (path, status, word) in [
+        ("acme/orders/0x00000000_0x10000000/split", 412, "bundle 0x00000000_0x10000000 does not exist"),
+        ("acme/orders/all/split", 412, "a bundle is written"),
+        ("acme/orders/0x00000000_0x40000000/split?splitAlgorithmName=by_feeling", 412, "Unsupported namespace bundle"),
+        (
+            "acme/orders/0x00000000_0x40000000/split?splitAlgorithmName=topic_count_equally_divide",
+            412,
+            "fewer than two",
+        ),
+        ("acme/orders/0x00000000_0x40000000/split?splitAlgorithmName=specified_positions_divide", 412, "boundaries"),
+        ("acme/nothing/0x00000000_0x40000000/split", 404, "Namespace does not exist"),
+    ] {
+        let (code, reason) = bed.refused(Put, &format!("/admin/v2/namespaces/{path}"), "");
+        assert!(code == status && reason.contains(word), "{path}: {code} {reason}");
+    }
+    bed.ok(Put, &format!("{SPLIT}?splitAlgorithmName=specified_positions_divide"), "[1]");
+    let smallest = "/admin/v2/namespaces/acme/orders/0x00000000_0x00000001/split";
+    let (code, reason) = bed.refused(Put, smallest, "");
+    assert!(code == 412 && reason.contains("the smallest there is"), "{code} {reason}");
+    bed.become_role(Some("producer"));
+    assert_eq!(bed.refused(Put, SPLIT, "").0, 403);
+}
+
+#[test]
+fn the_only_node_of_a_region_divides_the_largest_bundle_between_its_topics() {
+    let mut bed = Bed::furnished();
+    for at in 0..12 {
+        bed.ok(Put, &format!("/admin/v2/persistent/acme/orders/t{at}"), "");
+    }
+    bed.ok(
+        Put,
+        "/admin/v2/namespaces/acme/orders/LARGEST/split?splitAlgorithmName=topic_count_equally_divide&unload=true",
+        "",
+    );
+    assert_eq!(bed.get("/admin/v2/namespaces/acme/orders/bundles")["numBundles"], 5);
+    bed.ok(Put, "/admin/v2/namespaces/acme/orders/LARGEST/split", "");
+    assert_eq!(bed.get("/admin/v2/namespaces/acme/orders/bundles")["numBundles"], 6);
+}
+
+#[test]
+fn a_bundle_moves_to_the_broker_that_an_operator_names() {
+    let unload = "/admin/v2/namespaces/acme/orders/0x00000000_0x40000000/unload";
+    let mut bed = with_bundles();
+    give(&mut bed, 0, 1);
+    bed.ok(Put, &format!("{unload}?destinationBroker=10.0.0.2:8080"), "");
+    let owner = OwnerRecord { node: NodeId(2), incarnation: 1, epoch: 2, moving_to: None };
+    assert_eq!(OwnerRecord::decode(&found(&mut bed, owner_key(0)).unwrap()), Some(owner));
+    bed.ok(Put, &format!("{unload}?destinationBroker=2"), "");
+    let (code, reason) = bed.refused(Put, &format!("{unload}?destinationBroker=10.0.0.9:8080"), "");
+    assert!(code == 404 && reason.contains("no broker 10.0.0.9:8080"), "{code} {reason}");
+    bed.delete(keys::alive_key(NodeId(1)));
+    let (code, reason) = bed.refused(Put, &format!("{unload}?destinationBroker=1"), "");
+    assert!(code == 412 && reason.contains("down or draining"), "{code} {reason}");
+}

@@ -8,6 +8,7 @@
 //! - I2  one assignment of a bundle is under way at a time; everybody who asks meanwhile waits for it, bounded by
 //!   [`WAITING_MAX`].
 //! - I5  a lookup waits for a takeover at most [`TAKEOVER_MAX`], and is answered once.
+//! - I6  a bundle without an owner record is assigned only while its namespace's record has the version seen: it was not divided.
 //!
 //! **Not here**  Deciding that a node is dead (`cluster::Controller`).
 
@@ -16,11 +17,12 @@ use crate::broker::Broker;
 use crate::io::{AdminId, ConnId};
 use crate::session::waiting::Waiter;
 use crate::topic::admin;
-use base::{Mono, NodeId, Now, TopicName, earliest};
+use base::{Mono, NamespaceName, NodeId, Now, TopicName, earliest};
 use cluster::{BundleId, Owner};
-use meta_api::{MetaRequest, MetaResponse};
+use meta_api::{Compare, MetaRequest, MetaResponse};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use tenancy::keys;
 use wire::commands;
 use wire::pulsar::ServerError;
 
@@ -30,11 +32,20 @@ const WAITING_MAX: usize = 10_000;
 /// How long a lookup waits for the takeover of a bundle whose owner is not connected.
 pub(crate) const TAKEOVER_MAX: Duration = Duration::from_secs(5);
 
+/// Which condition of an assignment is that of the namespace's record.
+const NAMESPACE_CONDITION: u32 = 2;
+
 const APART: &str = "this node has lost the majority of its region; try another node, or again";
 
-/// Who waits for an assignment.
+/// Who asks for the owner of a topic's bundle.
+#[derive(Clone, Debug)]
+struct Asker {
+    who: Who,
+    topic: TopicName,
+}
+
 #[derive(Clone, Copy, Debug)]
-enum Asker {
+enum Who {
     Client { conn: ConnId, request_id: u64 },
     Admin(AdminId),
 }
@@ -52,6 +63,16 @@ pub(super) struct Lookups {
     waiting: usize,
     /// Nodes whose connection with this one ended.
     lost: BTreeSet<NodeId>,
+    /// Changes that belong together are being taken over, and these bundles are looked at again after the last of them.
+    batch: Option<BTreeSet<BundleId>>,
+}
+
+impl Lookups {
+    fn wait(&mut self, bundle: BundleId, until: Mono, asker: Asker) {
+        self.waiting += 1;
+        self.due = earliest(self.due, Some(until));
+        self.doubted.entry(bundle).or_default().push((until, asker)); // I5
+    }
 }
 
 impl Broker {
@@ -61,13 +82,17 @@ impl Broker {
             let reply = commands::lookup_connect(request_id, self.core.options.urls.clone());
             return self.out.command(conn, &reply);
         };
-        self.find(now, Asker::Client { conn, request_id }, bundle, now.mono + TAKEOVER_MAX);
+        let asker = Asker { who: Who::Client { conn, request_id }, topic: topic.clone() };
+        self.find(now, asker, bundle, now.mono + TAKEOVER_MAX);
     }
 
     /// An operator's request needs to know who serves a topic.
     pub(crate) fn find_owner(&mut self, now: Now, id: AdminId, topic: &TopicName) {
         match self.core.bundle_of(topic).filter(|_| self.core.cluster.view().is_some()) {
-            Some(bundle) => self.find(now, Asker::Admin(id), bundle, now.mono + TAKEOVER_MAX),
+            Some(bundle) => {
+                let asker = Asker { who: Who::Admin(id), topic: topic.clone() };
+                self.find(now, asker, bundle, now.mono + TAKEOVER_MAX);
+            }
             None => admin::reply(&mut self.out, id, AdminReply::Done),
         }
     }
@@ -82,20 +107,18 @@ impl Broker {
             Owner::Nobody => false,
         };
         if changes && !apart && now.mono < until && lookups.waiting < WAITING_MAX {
-            lookups.waiting += 1;
-            lookups.due = earliest(lookups.due, Some(until));
-            lookups.doubted.entry(bundle).or_default().push((until, asker)); // I5
+            lookups.wait(bundle, until, asker);
         } else if owner != Owner::Nobody {
-            self.answer_owner(asker, &bundle, "");
+            self.answer_owner(asker.who, &bundle, "");
         } else if lookups.waiting >= WAITING_MAX {
             let text = format!("{WAITING_MAX} lookups already wait for owners of bundles; try again");
-            self.answer_owner(asker, &bundle, &text);
+            self.answer_owner(asker.who, &bundle, &text);
         } else if self.assign(&bundle) {
             self.bundles.lookups.waiting += 1;
             self.bundles.lookups.assigning.entry(bundle).or_default().push(asker);
         } else {
             let text = if apart { APART } else { "no node of this region counts as alive and takes topics; try again" };
-            self.answer_owner(asker, &bundle, text);
+            self.answer_owner(asker.who, &bundle, text);
         }
     }
 
@@ -111,10 +134,35 @@ impl Broker {
 
     /// Something changed that the waiting lookups of a bundle may wait for.
     pub(super) fn look_again(&mut self, now: Now, bundle: &BundleId) {
+        if let Some(batch) = &mut self.bundles.lookups.batch {
+            batch.insert(bundle.clone());
+            return;
+        }
         let doubted = self.bundles.lookups.doubted.remove(bundle).unwrap_or_default();
         self.bundles.lookups.waiting -= doubted.len();
         for (until, asker) in doubted {
-            self.find(now, asker, bundle.clone(), until);
+            let bundle = self.bundle_now(&asker, bundle);
+            self.find(now, asker, bundle, until);
+        }
+    }
+
+    /// The bundle of a topic that was in this one when it was asked for: it may have been divided since.
+    fn bundle_now(&self, asker: &Asker, then: &BundleId) -> BundleId {
+        self.core.bundle_of(&asker.topic).unwrap_or_else(|| then.clone())
+    }
+
+    /// Changes follow that belong together: nobody is answered by the first half of them.
+    pub(crate) fn begin_batch(&mut self) {
+        self.bundles.lookups.batch = Some(BTreeSet::new());
+    }
+
+    /// All of them are taken over; those of a namespace concern every lookup of its topics.
+    pub(crate) fn end_batch(&mut self, now: Now, namespaces: &BTreeSet<NamespaceName>) {
+        let mut bundles = self.bundles.lookups.batch.take().unwrap_or_default();
+        let doubted = self.bundles.lookups.doubted.keys();
+        bundles.extend(doubted.filter(|bundle| namespaces.contains(&bundle.0)).cloned());
+        for bundle in bundles {
+            self.look_again(now, &bundle);
         }
     }
 
@@ -148,42 +196,61 @@ impl Broker {
         let Some(assignment) = self.core.cluster.view().and_then(|view| view.assign(bundle, &BTreeMap::new())) else {
             return false;
         };
+        let mut request = assignment.request;
+        let namespace = self.namespace_version(&bundle.0);
+        if let (MetaRequest::Txn { compare, .. }, Some(version)) = (&mut request, namespace)
+            && matches!(compare.first(), Some(Compare::Absent { .. }))
+        {
+            // I6: the absent record may be that of a bundle which was divided.
+            compare.push(Compare::Version { key: keys::namespace_key(&bundle.0), version });
+        }
         self.bundles.lookups.assigning.insert(bundle.clone(), Vec::new()); // I2
-        let waiter = Waiter::Assigned { bundle: bundle.clone(), request: assignment.request.clone() };
-        self.ask_meta(assignment.request, waiter);
+        let waiter = Waiter::Assigned { bundle: bundle.clone(), namespace, request: request.clone() };
+        self.ask_meta(request, waiter);
         true
     }
 
-    /// The compare-and-put of an owner record was answered.
+    /// The version of a namespace's record that the directory shows.
+    fn namespace_version(&self, namespace: &NamespaceName) -> Option<u64> {
+        self.policy_sync.version_of(&keys::namespace_key(namespace))
+    }
+
+    /// The compare-and-put of an owner record was answered; `namespace`: the version of its namespace's record at that time.
     pub(crate) fn handle_assigned(
         &mut self,
         now: Now,
         bundle: &BundleId,
+        namespace: Option<u64>,
         request: &MetaRequest,
         response: MetaResponse,
     ) {
+        let changed = matches!(response, MetaResponse::Conflict { index: NAMESPACE_CONDITION, .. });
         let trouble = self.take_written(now, request, response);
         let askers = self.bundles.lookups.assigning.remove(bundle).unwrap_or_default();
         self.bundles.lookups.waiting -= askers.len();
+        let (until, shown) = (now.mono + TAKEOVER_MAX, self.namespace_version(&bundle.0) != namespace);
         for asker in askers {
+            let bundle = self.bundle_now(&asker, bundle);
             match &trouble {
-                Some(trouble) => self.answer_owner(asker, bundle, trouble),
-                None if self.core.cluster.owner(bundle) == Owner::Nobody => {
-                    self.answer_owner(asker, bundle, "its owner changes; try again");
+                Some(trouble) => self.answer_owner(asker.who, &bundle, trouble),
+                // The change of the namespace is on its way here.
+                None if changed && !shown => self.bundles.lookups.wait(bundle, until, asker),
+                None if !changed && self.core.cluster.owner(&bundle) == Owner::Nobody => {
+                    self.answer_owner(asker.who, &bundle, "its owner changes; try again");
                 }
-                None => self.find(now, asker, bundle.clone(), now.mono + TAKEOVER_MAX),
+                None => self.find(now, asker, bundle, until),
             }
         }
     }
 
-    fn answer_owner(&mut self, asker: Asker, bundle: &BundleId, trouble: &str) {
-        let (conn, request_id) = match asker {
-            Asker::Client { conn, request_id } => (conn, request_id),
-            Asker::Admin(id) if self.core.cluster.owner(bundle) == Owner::Nobody => {
+    fn answer_owner(&mut self, who: Who, bundle: &BundleId, trouble: &str) {
+        let (conn, request_id) = match who {
+            Who::Client { conn, request_id } => (conn, request_id),
+            Who::Admin(id) if self.core.cluster.owner(bundle) == Owner::Nobody => {
                 let text = format!("no node serves bundle {}/{} now: {trouble}", bundle.0, bundle.1);
                 return admin::fail(&mut self.out, id, FailureKind::Unavailable, text);
             }
-            Asker::Admin(id) => return admin::reply(&mut self.out, id, AdminReply::Done),
+            Who::Admin(id) => return admin::reply(&mut self.out, id, AdminReply::Done),
         };
         let connect = |urls| commands::lookup_connect(request_id, urls);
         let reply = match self.core.cluster.owner(bundle) {

@@ -1,7 +1,7 @@
 //! One broker of two nodes, told by a store in memory who is alive and who owns what.
 
 use super::lookups::TAKEOVER_MAX;
-use crate::admin_command::{AdminCommand, AdminReply, TopicOp};
+use crate::admin_command::{AdminCommand, AdminReply, SplitHow, TopicOp};
 use crate::io::{AdminId, BrokerEffect, BrokerInput, ConnId, ConnInfo, Outgoing};
 use crate::{Broker, BrokerOptions, Core};
 use auth::Authenticator;
@@ -354,4 +354,99 @@ fn i5_a_lookup_is_answered_when_the_node_is_back_and_in_the_end_in_any_case() {
         let [Command::LookupTopicResponse(found)] = &bed.answers[..] else { panic!("{:?}", bed.answers) };
         assert_eq!(found.broker_service_url.as_deref(), Some("pulsar://two:6650"), "I5");
     }
+}
+
+fn split(bed: &mut Bed) -> Vec<AdminReply> {
+    let (namespace, bundle) = bed.broker.core().bundle_of(&topic()).unwrap();
+    bed.ask(AdminCommand::SplitBundle { namespace, bundle, how: SplitHow::Range, unload: false })
+}
+
+/// Answers what the metadata was asked, and what is asked because of that, until all is answered.
+fn hurry(bed: &mut Bed) {
+    while let Some(later) = bed.slow.replace(Vec::new()).filter(|later| !later.is_empty()) {
+        later.into_iter().for_each(|input| bed.hear(input));
+    }
+    bed.slow = None;
+}
+
+#[test]
+fn i7_i8_topics_of_a_bundle_close_before_it_is_divided_and_open_under_the_parts_owner() {
+    let mut bed = Bed::new(true);
+    bed.give(1);
+    bed.ask(create());
+    assert_eq!(bed.broker.stats(NOW).topics, 1);
+    let (whole, guard) = (bed.broker.core().bundle_of(&topic()).unwrap(), bed.broker.core().guard_of(&topic()));
+    assert!(matches!(split(&mut bed)[..], [AdminReply::Done]), "I8");
+    assert_eq!(bed.broker.stats(NOW).topics, 0, "I7");
+    let part = bed.broker.core().bundle_of(&topic()).unwrap();
+    assert!(part != whole && whole.1.contains(part.1.lower), "{part:?} of {whole:?}");
+    assert!(matches!(bed.owner(), Owner::Us { epoch: 2, .. }));
+    assert_ne!(bed.broker.core().guard_of(&topic()), guard);
+    let late = MetaRequest::Txn { compare: guard.into_iter().collect(), writes: Vec::new() };
+    assert!(matches!(bed.store.apply(&late).0, MetaResponse::Conflict { .. }), "an old topic writes nothing any more");
+    let stats = AdminCommand::Topic { topic: topic(), op: TopicOp::Stats };
+    bed.ask(stats);
+    assert_eq!(bed.broker.stats(NOW).topics, 1, "it opens again");
+}
+
+#[test]
+fn a_lookup_during_a_division_is_answered_once_the_parts_are_known() {
+    let mut bed = Bed::new(true);
+    bed.give(1);
+    bed.connect();
+    bed.slow = Some(Vec::new());
+    assert!(split(&mut bed).is_empty());
+    look_up(&mut bed);
+    assert!(bed.answers.is_empty(), "{:?}", bed.answers);
+    hurry(&mut bed);
+    let [Command::LookupTopicResponse(found)] = &bed.answers[..] else { panic!("{:?}", bed.answers) };
+    assert_eq!(found.broker_service_url.as_deref(), Some("pulsar://one:6650"));
+    assert!(matches!(bed.replies[..], [AdminReply::Done]), "I8");
+}
+
+#[test]
+fn a_division_goes_on_over_a_change_of_policies_and_not_over_a_loss_of_the_bundle() {
+    for lost in [false, true] {
+        let mut bed = Bed::new(true);
+        bed.give(1);
+        bed.slow = Some(Vec::new());
+        assert!(split(&mut bed).is_empty());
+        if lost {
+            bed.change(vec![Write::Delete { key: keys::alive_key(NodeId(1)) }]);
+        } else {
+            let key = keys::namespace_key(topic().namespace());
+            let value = bed.store.get(&key).unwrap().value.clone();
+            bed.put(key, value);
+        }
+        hurry(&mut bed);
+        let count = bed.broker.core().directory.namespace(topic().namespace()).unwrap().bundles.ranges().count();
+        let replies = std::mem::take(&mut bed.replies);
+        if lost {
+            let [AdminReply::Failed(failure)] = &replies[..] else { panic!("I8: {replies:?}") };
+            assert!(failure.reason.contains("moving or being split"), "{failure:?}");
+        } else {
+            assert!(matches!(replies[..], [AdminReply::Done]), "I8: {replies:?}");
+        }
+        assert_eq!(count, if lost { 4 } else { 5 });
+    }
+}
+
+#[test]
+fn i6_a_node_that_has_not_heard_of_a_division_assigns_nothing_of_the_whole() {
+    let mut bed = Bed::new(true);
+    bed.connect();
+    let key = keys::namespace_key(topic().namespace());
+    let whole = bed.broker.core().bundle_of(&topic()).unwrap();
+    let mut record: PolicyRecord = serde_json::from_slice(&bed.store.get(&key).unwrap().value).unwrap();
+    record.policies.bundles = record.policies.bundles.split(whole.1, &[whole.1.middle().unwrap()]).unwrap();
+    let value = serde_json::to_vec(&record).unwrap().into();
+    let put = MetaRequest::Txn { compare: Vec::new(), writes: vec![Write::Put { key, value }] };
+    let (_, unheard) = bed.store.apply(&put);
+    look_up(&mut bed);
+    assert!(bed.answers.is_empty(), "I6: it waits for the change: {:?}", bed.answers);
+    assert_eq!(bed.store.get(&keys::owner_key(&whole.0, whole.1)), None, "I6");
+    bed.hear(BrokerInput::MetaEvents(unheard));
+    let [Command::LookupTopicResponse(found)] = &bed.answers[..] else { panic!("{:?}", bed.answers) };
+    assert!(found.broker_service_url.is_some());
+    assert!(matches!(bed.owner(), Owner::Us { epoch: 1, .. }));
 }

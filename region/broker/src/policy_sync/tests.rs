@@ -269,9 +269,11 @@ fn what_is_one_regions_own_survives_a_newer_record() {
     east.put(&namespace_key(&namespace()), &ours);
     let mut theirs = policies(3, "west", &["east", "west"], 9);
     theirs.local.anti_affinity_group = Some("theirs".to_owned());
+    theirs.policies.bundles = tenancy::Bundles::even(9);
     east.receive("west", frame(namespace_key(&namespace()), &theirs));
     let kept = east.namespace().unwrap();
     assert_eq!((kept.version, kept.local.anti_affinity_group.as_deref()), (3, Some("ours")), "policy_sync I3");
+    assert_eq!(kept.policies.bundles, ours.policies.bundles, "policy_sync I3");
 }
 
 #[test]

@@ -23,9 +23,13 @@ pub(crate) enum Waiter {
     /// A client's command, for the proof whose its topic is.
     Proof(Proving),
     /// A bundle's new owner.
-    Assigned { bundle: BundleId, request: MetaRequest },
+    Assigned { bundle: BundleId, namespace: Option<u64>, request: MetaRequest },
     /// A bundle that this node gives up.
     Released { bundle: BundleId, request: MetaRequest },
+    /// The record of a namespace whose bundle is divided.
+    SplitRead { bundle: BundleId },
+    /// A bundle that is divided.
+    Split { bundle: BundleId },
     /// This node's record says that it ends.
     Drained { request: MetaRequest },
 }
@@ -76,8 +80,12 @@ impl Broker {
             Some(Waiter::Schema { write, then }) => self.handle_schema_written(now, write, then, response),
             Some(Waiter::Record(arrived)) => self.handle_record_stored(*arrived, &response),
             Some(Waiter::Proof(proving)) => self.handle_proof(now, proving, &response),
-            Some(Waiter::Assigned { bundle, request }) => self.handle_assigned(now, &bundle, &request, response),
+            Some(Waiter::Assigned { bundle, namespace, request }) => {
+                self.handle_assigned(now, &bundle, namespace, &request, response);
+            }
             Some(Waiter::Released { bundle, request }) => self.handle_released(now, bundle, &request, response),
+            Some(Waiter::SplitRead { bundle }) => self.handle_split_read(now, bundle, response),
+            Some(Waiter::Split { bundle }) => self.handle_split(now, bundle, response),
             Some(Waiter::Drained { request }) => self.handle_drained(now, &request, response),
             None => (),
         }

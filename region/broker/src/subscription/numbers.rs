@@ -20,6 +20,12 @@ impl Subscription {
         ledger.cursor(self.cursor).map_or(0, |cursor| cursor.backlog_entries(ledger))
     }
 
+    /// Messages and bytes that go out per second.
+    pub(crate) fn sent_rates(&self, now: Now) -> (f64, f64) {
+        let traffic = &self.meters.traffic;
+        (traffic.messages.rate(now.mono), traffic.bytes.rate(now.mono))
+    }
+
     /// Everything that tools show of it.
     pub fn stats(&self, ledger: &ManagedLedger, now: Now) -> SubscriptionStats {
         let shared = self.shared();

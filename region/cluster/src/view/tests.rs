@@ -1,7 +1,7 @@
 //! A view fed by a store in memory.
 
 use super::{BundleId, Owner, View, ViewChange};
-use crate::{AliveRecord, NodeRecord};
+use crate::{AliveRecord, NodeLoad, NodeRecord};
 use base::{NamespaceName, NodeId};
 use meta_api::{MetaRequest, MetaResponse, MetaState, Write};
 use std::collections::BTreeMap;
@@ -133,4 +133,52 @@ fn a_namespace_is_unloaded_by_asking_the_owners_of_its_bundles_and_of_no_others(
             assert_eq!(moving_to, Some(NodeId(1)), "{bundle:?}");
         }
     }
+}
+
+#[test]
+fn i5_a_divided_bundle_has_owners_again_in_the_same_transaction_and_its_old_guard_fails() {
+    for spread in [false, true] {
+        let (mut store, mut one, mut two) = (MetaState::new(), View::new(NodeId(1), 1), View::new(NodeId(2), 1));
+        join(&mut store, &mut [&mut one, &mut two], 1);
+        join(&mut store, &mut [&mut one, &mut two], 2);
+        let whole = (NamespaceName::parse("a/b").unwrap(), BundleRange { lower: 0, upper: 90 });
+        let parts = whole.1.parts(&[30, 60]);
+        let nobodys = one.split(&whole, &parts, spread).unwrap();
+        assert!(nobodys.writes.is_empty(), "who has no owner is divided without one: {nobodys:?}");
+        let request = one.assign(&whole, &BTreeMap::new()).unwrap().request;
+        apply(&mut store, &mut [&mut one, &mut two], &request);
+        assert_eq!(two.split(&whole, &parts, spread), None, "only the owner divides it");
+        let guard = one.guard(&whole).unwrap();
+        let change = one.split(&whole, &parts, spread).unwrap();
+        let request = MetaRequest::Txn { compare: change.compare, writes: change.writes };
+        assert!(matches!(apply(&mut store, &mut [&mut one, &mut two], &request), MetaResponse::Committed { .. }), "I5");
+        let owners: Vec<Owner> = parts.iter().map(|part| two.owner(&(whole.0.clone(), *part))).collect();
+        let (first, us) = (Owner::By(NodeId(1)), |owner: &Owner| matches!(owner, Owner::Us { epoch: 2, .. }));
+        assert_eq!(owners[0], first);
+        assert_eq!(owners[1..].iter().filter(|owner| us(owner)).count(), usize::from(spread), "{owners:?}");
+        assert_eq!(one.owner(&whole), Owner::Nobody);
+        let late = MetaRequest::Txn { compare: vec![guard], writes: Vec::new() };
+        assert!(matches!(store.apply(&late).0, MetaResponse::Conflict { .. }));
+    }
+}
+
+#[test]
+fn a_bundle_goes_to_the_node_with_the_least_traffic_and_a_chosen_one_where_it_is_wanted() {
+    let (mut store, mut one) = (MetaState::new(), View::new(NodeId(1), 1));
+    for node in 1..=3 {
+        join(&mut store, &mut [&mut one], node);
+    }
+    let load = |units| NodeLoad { units, ..NodeLoad::default() };
+    one.set_load(NodeId(1), load(50_000));
+    one.set_load(NodeId(2), load(20_000));
+    let assignment = one.assign(&bundle(0), &BTreeMap::new()).unwrap();
+    assert_eq!(assignment.record.node, NodeId(3));
+    apply(&mut store, &mut [&mut one], &assignment.request);
+    assert_eq!(one.move_bundle(&bundle(0), NodeId(3)), None, "it is there");
+    assert_eq!(one.move_bundle(&bundle(0), NodeId(4)), None, "no such node");
+    assert_eq!(one.move_bundle(&bundle(1), NodeId(1)), None, "nobody could hand it over");
+    let request = one.move_bundle(&bundle(0), NodeId(1)).unwrap();
+    apply(&mut store, &mut [&mut one], &request);
+    assert!(one.is_unloading(&bundle(0).0));
+    assert_eq!(one.move_bundle(&bundle(0), NodeId(2)), None, "it moves already");
 }

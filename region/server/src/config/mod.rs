@@ -55,6 +55,43 @@ pub struct NodeConfig {
     pub lost_after_s: u64,
     /// How fast lost copies are made again, bytes per second.
     pub repair_bytes_per_s: u64,
+    pub balance: BalanceConfig,
+}
+
+/// How bundles are spread over the nodes of a region; Pulsar's `loadBalancer…` settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BalanceConfig {
+    /// Off: neither of the two below happens.
+    pub enabled: bool,
+    /// Bundles move away from hot nodes and to nodes that serve few.
+    pub shedding: bool,
+    /// How often nodes compare what they serve, seconds.
+    pub interval_s: u64,
+    /// Bundles beyond one of the limits are divided.
+    pub split: bool,
+    pub bundle_topics_max: u64,
+    /// Messages per second, in and out.
+    pub bundle_messages_max: u64,
+    /// MiB per second, in and out.
+    pub bundle_mebibytes_max: u64,
+    /// Bundles of a namespace beyond which none is divided.
+    pub bundles_max: u64,
+}
+
+impl Default for BalanceConfig {
+    fn default() -> Self {
+        let limits = broker::SplitLimits::standard();
+        Self {
+            enabled: true,
+            shedding: true,
+            interval_s: 10,
+            split: limits.enabled,
+            bundle_topics_max: limits.topics,
+            bundle_messages_max: limits.messages_per_s,
+            bundle_mebibytes_max: limits.mebibytes_per_s,
+            bundles_max: limits.bundles,
+        }
+    }
 }
 
 impl NodeConfig {

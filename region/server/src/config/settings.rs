@@ -83,6 +83,14 @@ pub(super) const SETTINGS: &[Setting] = settings! {
     "node" "voter_grace_seconds" "" |s, v| number(&mut s.config.node.voter_grace_s, v);
     "node" "lost_bookie_recovery_delay_seconds" "lostBookieRecoveryDelay" |s, v| number(&mut s.config.node.lost_after_s, v);
     "node" "re_replication_bytes_per_second" "" |s, v| number(&mut s.config.node.repair_bytes_per_s, v);
+    "node" "load_balancer_enabled" "loadBalancerEnabled" |s, v| flag(&mut s.config.node.balance.enabled, v);
+    "node" "load_balancer_shedding_enabled" "loadBalancerSheddingEnabled" |s, v| flag(&mut s.config.node.balance.shedding, v);
+    "node" "load_balancer_interval_seconds" "" |s, v| number(&mut s.config.node.balance.interval_s, v);
+    "node" "auto_bundle_split_enabled" "loadBalancerAutoBundleSplitEnabled" |s, v| flag(&mut s.config.node.balance.split, v);
+    "node" "bundle_max_topics" "loadBalancerNamespaceBundleMaxTopics" |s, v| number(&mut s.config.node.balance.bundle_topics_max, v);
+    "node" "bundle_max_msg_rate" "loadBalancerNamespaceBundleMaxMsgRate" |s, v| number(&mut s.config.node.balance.bundle_messages_max, v);
+    "node" "bundle_max_bandwidth_mbytes" "loadBalancerNamespaceBundleMaxBandwidthMbytes" |s, v| number(&mut s.config.node.balance.bundle_mebibytes_max, v);
+    "node" "namespace_max_bundles" "loadBalancerNamespaceMaximumBundles" |s, v| number(&mut s.config.node.balance.bundles_max, v);
     "node" "identity" "" |s, v| { s.config.node.identity = text(v).map(PathBuf::from); Ok(()) };
     "tls" "certificate_file" "tlsCertificateFilePath" |_, v| unbuilt_tls(v);
     "tls" "key_file" "tlsKeyFilePath" |_, v| unbuilt_tls(v);
