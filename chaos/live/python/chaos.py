@@ -20,7 +20,7 @@ import faults
 import netns
 from cluster import Cluster
 from region import until
-from workload import Reader, Writer, prepare, read_back
+from workload import Newcomer, Reader, Writer, prepare, read_back
 
 TOPICS = 6
 SETTLED = 20  # receipts on every topic before and after each trial
@@ -68,15 +68,21 @@ class Chaos:
         began, errors = time.monotonic(), sum(len(w.errors) for w in self.writers)
         node.unwell = True
         fault.inject(self.cluster, self.net, node)
+        others = [one for one in self.cluster.nodes if one is not node]
+        newcomer = Newcomer(others, owned[0].topic, began) if owned else None
+        if newcomer:
+            newcomer.start()
         time.sleep(max(0, began + fault.hold_s - time.monotonic()))  # How long it lasts is what the fault is.
         healed = time.monotonic()
         fault.heal(self.cluster, self.net, node)
         node.unwell = False
         self.settled(time.monotonic())
+        if newcomer:
+            newcomer.join()
         ended = time.monotonic()
         pause = lambda writers: max((w.longest_pause(began, ended) for w in writers), default=None)
         told = {"fault": fault.name, "table": fault.number, "node": node.index, "topics_owned": len(owned),
-                "pause_owned_s": pause(owned), "pause_s": pause(self.writers),
+                "pause_owned_s": pause(owned), "pause_s": pause(self.writers), "newcomer_s": newcomer and newcomer.served_s,
                 "held_s": round(healed - began, 2), "whole_s": round(ended - began, 2),
                 "client_errors": sum(len(w.errors) for w in self.writers) - errors}
         self.trials.append(told)
@@ -142,8 +148,10 @@ def table(trials):
         mine = [trial for trial in trials if trial["fault"] == name]
         # R10 is about the topics that the hurt node owned; without any, about all.
         pauses = [t["pause_s"] if t["pause_owned_s"] is None else t["pause_owned_s"] for t in mine]
+        came = [t["newcomer_s"] for t in mine if t["newcomer_s"] is not None]
         rows[name] = {"table": mine[0]["table"], "trials": len(mine), "p50_s": at(pauses, 0.5), "p99_s": at(pauses, 0.99),
                       "max_s": max(pauses), "whole_max_s": max(t["whole_s"] for t in mine),
+                      "newcomer_p50_s": at(came, 0.5), "newcomer_p99_s": at(came, 0.99),
                       "client_errors": sum(t["client_errors"] for t in mine)}
     return rows
 
@@ -168,11 +176,14 @@ def write_report(out, seed, began, chaos, wrong):
     with open(os.path.join(out, "report.md"), "w") as file:
         file.write(f"# {len(chaos.trials)} faults in {minutes} minutes, seed {seed}, {os.cpu_count()} cores\n\n")
         file.write(f"{receipts} messages acknowledged on {TOPICS} topics; {verdict[0]}. {verdict[1]}.\n\n")
-        file.write("The pause is the longest time without a receipt, on the topics that the hurt node owned; if it owned none, on any.\n\n")
-        file.write("| fault | table | trials | pause p50 s | p99 s | max s | errors seen by clients |\n|---|---|---|---|---|---|---|\n")
+        file.write("The pause is the longest time without a receipt, on the topics that the hurt node owned; if it owned none, on any. A new client "
+                   "begins with the fault, knows the other nodes, and publishes to a topic of the hurt node.\n\n")
+        file.write("| fault | table | trials | pause p50 s | p99 s | max s | new client p50 s | p99 s | errors seen by clients |\n"
+                   "|---|---|---|---|---|---|---|---|---|\n")
         for name, row in rows.items():
             file.write("| " + " | ".join(str(cell) for cell in (name, row["table"], row["trials"], row["p50_s"], row["p99_s"],
-                                                               row["max_s"], row["client_errors"])) + " |\n")
+                                                               row["max_s"], row["newcomer_p50_s"], row["newcomer_p99_s"],
+                                                               row["client_errors"])) + " |\n")
         for name, why in chaos.not_run.items():
             file.write(f"| {name} | | NOT RUN: {why} | | | | |\n")
 

@@ -1,6 +1,6 @@
 """Measures a release build beside what the disk allows, and keeps the raw data: `cargo xtask bench [FOLDER]`.
 
-Durability class everywhere: D2, one copy, written and synced before the receipt. Every leg of `meridian bench` measures
+Durability class: D2, one copy, written and synced before the receipt; with three nodes D3, two of three. Every leg of `meridian bench` measures
 the raw disk right before and after itself; a leg during which the disk drifted says so and counts for nothing.
 """
 
@@ -15,6 +15,7 @@ import threading
 import time
 
 import pulsar
+from cluster import Cluster
 from region import BINARY, Region, joined, until
 
 OUT = os.path.abspath(sys.argv[1])
@@ -31,15 +32,16 @@ def note(name, value):
     print(f"{name}: {json.dumps(value)}", flush=True)
 
 
-def rss_mib(region):
+def rss_mib(region, which="VmRSS"):
     status = open(f"/proc/{region.process.pid}/status").read()
-    return round(int(status.split("VmRSS:")[1].split()[0]) / 1024, 1)
+    return round(int(status.split(f"{which}:")[1].split()[0]) / 1024, 1)
 
 
-def bench(scenario, region, name, *flags):
+def bench(scenario, region, name, *flags, nodes=()):
+    """A leg against one server, or against one of several `nodes` that are looked at together."""
+    pids = ",".join(str(node.process.pid) for node in nodes or [region])
     command = [BINARY, "bench", scenario, "--service-url", f"pulsar://127.0.0.1:{region.ports['pulsar']}",
-               "--server-pid", str(region.process.pid), "--disk", FOLDER,
-               "--out", os.path.join(OUT, f"{name}.json"), *flags]
+               "--server-pid", pids, "--disk", FOLDER, "--out", os.path.join(OUT, f"{name}.json"), *flags]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     print("\n".join(f"    {line}" for line in (done.stdout + done.stderr).splitlines()), flush=True)
     return json.load(open(os.path.join(OUT, f"{name}.json")))
@@ -92,6 +94,37 @@ def publish():
         single = bench("publish", region, "publish-unbatched", "--batch", "1", "--window", "1000", "--seconds", "4")
         note("unbatched_mb_per_s", middle(r["mb_per_s"] for r in single["rounds"]))
         note("unbatched_server_cpu_s_per_million", middle(r["server"]["cpu_s_per_million"] for r in single["rounds"]))
+
+
+def three_nodes():
+    """A region of three nodes on this one disk beside a single node, in turn: receipts after two of three copies are synced."""
+    with server("single") as single, contextlib.ExitStack() as after:
+        three = Cluster(os.path.join(FOLDER, "three"))
+        after.callback(three.stop)
+        time.sleep(3)  # Until the first beats of a new region are over; what is measured is rest.
+        note("three_nodes_idle_rss_mib", [rss_mib(node) for node in three.nodes])
+        for name, scenario, flags in [("publish", "publish", ("--rounds", "1", "--seconds", "4")),
+                                      ("latency", "latency", ("--rounds", "1", "--seconds", "6"))]:
+            legs = {"single": [], "three": []}
+            for number in range(5):
+                for who in (("single", "three"), ("three", "single"))[number % 2]:
+                    nodes = three.nodes if who == "three" else [single]
+                    told = bench(scenario, nodes[0], f"three-nodes-{name}-{who}-{number}", *flags, nodes=nodes)
+                    legs[who] += told["rounds"]
+            compare_three(name, **legs)
+        note("three_nodes_peak_rss_mib", [rss_mib(node, "VmHWM") for node in three.nodes])
+
+
+def compare_three(name, single, three):
+    ratio = lambda of: middle(of(b) / of(a) for a, b in zip(single, three))
+    if name == "publish":
+        note("three_nodes_publish_mb_per_s", middle(r["mb_per_s"] for r in three))
+        note("three_nodes_publish_to_single", ratio(lambda r: r["mb_per_s"]))
+        note("three_nodes_cpu_per_gb_to_single", ratio(lambda r: r["server"]["cpu_s_per_gb"]))
+    else:
+        for share in ("p50", "p99"):
+            note(f"three_nodes_latency_ms_{share}", middle(r["latency_from_send"][share] / 1000 for r in three))
+            note(f"three_nodes_latency_{share}_to_single", ratio(lambda r: r["latency_from_send"][share]))
 
 
 def official_client():
@@ -188,7 +221,7 @@ def catch_up(east, west):
 
 def main():
     note("machine", {"cores": os.cpu_count(), "load_before": os.getloadavg(), "at": time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime())})
-    chosen = sys.argv[2:] or ["start_and_rest", "latency", "publish", "official_client", "topics", "recovery", "geo"]
+    chosen = sys.argv[2:] or ["start_and_rest", "latency", "publish", "official_client", "topics", "recovery", "geo", "three_nodes"]
     for part in chosen:
         globals()[part]()
     with open(os.path.join(OUT, "summary.json"), "w") as file:

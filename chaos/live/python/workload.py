@@ -5,6 +5,7 @@ import threading
 import time
 
 import pulsar
+from region import QUIET
 
 
 def prepare(cluster):
@@ -12,6 +13,29 @@ def prepare(cluster):
     cluster.http("POST", "/admin/v2/namespaces/public/default/deduplication", True)
     forever = {"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}
     cluster.http("POST", "/admin/v2/namespaces/public/default/retention", forever)
+
+
+NEWCOMER = b"newcomer"
+
+
+class Newcomer(threading.Thread):
+    """A client that comes while nodes are hurt and knows only the others: `served_s` is when it has its first receipt."""
+
+    def __init__(self, nodes, topic, began):
+        super().__init__(daemon=True)
+        self.url = "pulsar://" + ",".join(f"{node.host}:{node.ports['pulsar']}" for node in nodes)
+        self.topic, self.began, self.served_s = topic, began, None
+
+    def run(self):
+        while self.served_s is None and time.monotonic() < self.began + 60:
+            client = pulsar.Client(self.url, operation_timeout_seconds=5, logger=QUIET)
+            try:
+                client.create_producer(self.topic, send_timeout_millis=5_000, batching_enabled=False).send(NEWCOMER)
+                self.served_s = round(time.monotonic() - self.began, 4)
+            except pulsar.PulsarException:
+                continue
+            finally:
+                client.close()
 
 
 class Writer(threading.Thread):
@@ -68,10 +92,12 @@ class Reader(threading.Thread):
         while not self.over.is_set():
             try:
                 message = self.consumer.receive(500)
-                number = int(message.data())
                 self.consumer.acknowledge_cumulative(message)
             except pulsar.PulsarException:
                 continue
+            if message.data() == NEWCOMER:
+                continue
+            number = int(message.data())
             self.again += number <= self.highest
             if number > self.highest + 1:
                 self.wrong.append({"topic": self.topic, "after": self.highest, "came": number})
@@ -96,9 +122,11 @@ def read_back(client, topic, acknowledged):
     got = []
     while len(got) < acknowledged or reader.has_message_available():
         try:
-            got.append(int(reader.read_next(30_000).data()))
+            data = reader.read_next(30_000).data()
         except pulsar.PulsarException as error:
             return [f"{topic}: reading stopped after {len(got)} of {acknowledged} messages: {error}", *compare(topic, got, acknowledged)]
+        if data != NEWCOMER:
+            got.append(int(data))
     reader.close()
     return compare(topic, got, acknowledged)
 

@@ -88,13 +88,13 @@ fn one_round(
     file: &mut ProbeFile,
     runtime: &tokio::runtime::Runtime,
 ) -> Result<(Value, [Ratios; 2]), Failure> {
-    let pid = args.common.server_pid;
+    let pids = &args.common.server_pid;
     let writes_per_s = args.rate / f64::from(args.batch.max(1));
     let mut before = disk(file, SYNC_BYTES)?;
     let mut paced_before = paced(file, writes_per_s)?;
-    let usage = Usage::of(pid);
+    let usage = Usage::of(pids);
     let outcome = runtime.block_on(publish::run(plan))?;
-    let used = usage.and_then(|usage| usage.until_now(pid));
+    let used = usage.and_then(|usage| usage.until_now(pids));
     let paced_after = paced(file, writes_per_s)?;
     let after = disk(file, SYNC_BYTES)?;
     let steady = is_steady(&before, &after);

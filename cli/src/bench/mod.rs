@@ -54,9 +54,9 @@ struct Common {
     /// Topics begin with this name
     #[arg(long, value_name = "NAME", default_value = "bench")]
     topic: String,
-    /// Process of the server, for its CPU time, memory and bytes written
-    #[arg(long, value_name = "PID")]
-    server_pid: Option<u32>,
+    /// Processes of the servers, with commas between them, for their CPU time, memory and bytes written
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    server_pid: Vec<u32>,
     /// Where raw data goes
     #[arg(long, value_name = "FILE", default_value = "bench.json")]
     out: PathBuf,
@@ -208,9 +208,9 @@ fn publish_rounds(args: &PublishArgs, runtime: &tokio::runtime::Runtime) -> Resu
     for round in 1..=args.rounds {
         let before = disk(&mut file, block)?;
         let sink_mb = sink(&mut file, block, lasting)?;
-        let usage = Usage::of(common.server_pid);
+        let usage = Usage::of(&common.server_pid);
         let outcome = runtime.block_on(publish::run(&plan))?;
-        let used = usage.and_then(|usage| usage.until_now(common.server_pid));
+        let used = usage.and_then(|usage| usage.until_now(&common.server_pid));
         let after = disk(&mut file, block)?;
         let speed = mb_per_s(outcome.payload_bytes, outcome.took);
         let cpu = used.map(|used| used.json(outcome.payload_bytes, outcome.messages));
@@ -251,9 +251,9 @@ async fn topic_legs(args: &TopicsArgs) -> Result<(), Failure> {
     let mut legs = Vec::new();
     for in_flight in [1, args.in_flight.max(1)] {
         let prefix = format!("{}-{in_flight}", common.fresh_topic());
-        let usage = Usage::of(common.server_pid);
+        let usage = Usage::of(&common.server_pid);
         let leg = topics::create(&url, token.as_deref(), &prefix, args.count, in_flight, subscription).await?;
-        let used = usage.and_then(|usage| usage.until_now(common.server_pid));
+        let used = usage.and_then(|usage| usage.until_now(&common.server_pid));
         term::say(&format!(
             "{} topics with {} in flight: {:.2} s  {}",
             args.count,

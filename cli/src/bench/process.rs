@@ -1,4 +1,4 @@
-//! What a server process used, from /proc: CPU time, memory, bytes to the block device.
+//! What the processes of servers used, from /proc: CPU time, memory, bytes to the block device.
 
 use super::report::to_f64;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 /// Linux counts CPU time in hundredths of a second, whatever the kernel's own tick.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// One look at a process.
+/// One look at processes, added up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Usage {
     cpu_s: f64,
@@ -23,9 +23,20 @@ pub(super) struct Used {
 }
 
 impl Usage {
-    /// `None` when there is no such process, or it may not be looked at.
-    pub(super) fn of(pid: Option<u32>) -> Option<Self> {
-        let pid = pid?;
+    /// `None` when none is named, one of them does not exist, or it may not be looked at.
+    pub(super) fn of(pids: &[u32]) -> Option<Self> {
+        let (first, others) = pids.split_first()?;
+        others.iter().try_fold(Self::of_one(*first)?, |sum, pid| {
+            let one = Self::of_one(*pid)?;
+            Some(Self {
+                cpu_s: sum.cpu_s + one.cpu_s,
+                rss_bytes: sum.rss_bytes + one.rss_bytes,
+                written_bytes: sum.written_bytes + one.written_bytes,
+            })
+        })
+    }
+
+    fn of_one(pid: u32) -> Option<Self> {
         let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
         let status = read("status").unwrap_or_default();
         let io = read("io").unwrap_or_default();
@@ -37,8 +48,8 @@ impl Usage {
     }
 
     /// From this look to now.
-    pub(super) fn until_now(self, pid: Option<u32>) -> Option<Used> {
-        let now = Self::of(pid)?;
+    pub(super) fn until_now(self, pids: &[u32]) -> Option<Used> {
+        let now = Self::of(pids)?;
         Some(Used {
             cpu_s: now.cpu_s - self.cpu_s,
             written_bytes: now.written_bytes.saturating_sub(self.written_bytes),
@@ -85,9 +96,10 @@ mod tests {
     }
 
     #[test]
-    fn this_process_can_be_looked_at() {
-        let usage = Usage::of(Some(std::process::id())).unwrap();
-        assert!(usage.rss_bytes > 0);
-        assert!(Usage::of(None).is_none());
+    fn processes_are_added_up() {
+        let me = std::process::id();
+        let (one, two) = (Usage::of(&[me]).unwrap(), Usage::of(&[me, me]).unwrap());
+        assert!(one.rss_bytes > 0 && two.rss_bytes > one.rss_bytes);
+        assert!(Usage::of(&[]).is_none());
     }
 }
