@@ -12,7 +12,7 @@
 
 use crate::admin_command::{AdminCommand, BrokerStats, FailureKind, TopicOp};
 use crate::cache_use::CacheUse;
-use crate::core::{BrokerOptions, Core, LOG_FULL};
+use crate::core::{BrokerOptions, Core};
 use crate::ingress::Ingress;
 use crate::io::{AdminId, BrokerEffect, BrokerInput, ConnId};
 use crate::ledger_ids::LedgerIds;
@@ -152,15 +152,13 @@ impl Broker {
         self.settle(now);
     }
 
-    /// Whether this node's bookie has no room; true when that changed what clients are answered.
+    /// Whether this node's bookie has no room; true when that changed and the operator is told.
     pub fn set_log_full(&mut self, full: bool) -> bool {
-        let changed = self.core.set_log_full(full);
-        if changed {
-            let full = self.core.is_log_full();
-            let text = if full { LOG_FULL } else { "the disk has room again: publishing goes on" };
+        let told = self.core.set_log_full(full);
+        if let Some(text) = told {
             self.out.effect(BrokerEffect::Alarm { text: text.to_owned() });
         }
-        changed
+        told.is_some()
     }
 
     /// Everything that is to be done, in order.

@@ -90,6 +90,8 @@ pub struct Core {
     link_numbers: Cell<u64>,
     /// No bookie takes another entry: publishing is refused rather than left without an answer.
     log_full: bool,
+    /// This node's own bookie takes no more entries; others may.
+    bookie_full: bool,
 }
 
 /// Who has the metadata of the region.
@@ -107,6 +109,8 @@ const LINK_COUNT_BITS: u32 = 24;
 /// What a refused publisher and the operator read.
 pub(crate) const LOG_FULL: &str = "the disk of this region is nearly full: publishing is refused, reading and deleting \
      go on; consume, delete topics or add space, then try again";
+/// What the operator of a node among several reads.
+const BOOKIE_FULL: &str = "the disk of this node is nearly full: other nodes keep new entries, reading and deleting go on;      consume, delete topics or add space";
 
 impl Core {
     pub fn new(
@@ -143,6 +147,7 @@ impl Core {
             regions_up: FixedSet::default(),
             link_numbers: Cell::new(0),
             log_full: false,
+            bookie_full: false,
         }
     }
 
@@ -151,10 +156,17 @@ impl Core {
         self.log_full
     }
 
-    /// Takes the state of this node's bookie over; true when it changed. With other bookies a full one is no obstacle.
-    pub(crate) fn set_log_full(&mut self, full: bool) -> bool {
-        let full = full && self.bookies == [self.options.node];
-        std::mem::replace(&mut self.log_full, full) != full
+    /// Takes the state of this node's bookie over, and says what the operator is to know when it changed. With other bookies a
+    /// full one is no obstacle.
+    pub(crate) fn set_log_full(&mut self, full: bool) -> Option<&'static str> {
+        let alone = self.bookies == [self.options.node];
+        let changed = std::mem::replace(&mut self.log_full, full && alone) != (full && alone);
+        let changed = std::mem::replace(&mut self.bookie_full, full) != full || changed;
+        changed.then_some(match (self.log_full, full) {
+            (true, _) => LOG_FULL,
+            (false, true) => BOOKIE_FULL,
+            (false, false) => "the disk has room again: publishing goes on",
+        })
     }
 
     pub(crate) fn is_region_up(&self, region: &RegionName) -> bool {

@@ -15,6 +15,8 @@
 //! - I2  `durable_seq` of a group is the last group that an fsync had confirmed when this one was written.
 //! - I3  nothing is reported durable before the fdatasync behind it has returned; after a failed write or fsync nothing is.
 //! - I4  behind the last group there are only zeros.
+//! - I5  before a group is durable the file has grown by a whole step behind it: a file that ends within a step of durable
+//!   groups was cut short.
 //!
 //! **Torn or damaged**  A group that does not read is a torn tail, and is cut, unless a later readable group says
 //! through I2 that it had been durable: then bytes that were promised are gone, and the file is refused. So that the

@@ -4,7 +4,7 @@
 
 use super::group::{FILE_HEADER_LEN, FileHeader, GroupHead};
 use super::record::LogRecord;
-use super::scan::{Damage, Scan, scan};
+use super::scan::{Damage, Scan, check_length, scan};
 use crate::error::{IoFailure, OpenError};
 use bytes::Bytes;
 use std::fs::{File, OpenOptions};
@@ -89,11 +89,17 @@ impl LogFile {
             what: damage.what,
         };
         let found = scan(&bytes).map_err(damaged)?;
+        let step = usize::try_from(options.ahead_bytes).unwrap_or(usize::MAX).max(1);
+        check_length(&found, bytes.len(), step).map_err(damaged)?;
         let records = read_records(&bytes, &found).map_err(damaged)?;
         let torn_bytes = to_u64(found.torn.len());
         // Zeroed in place: giving the space back and asking for it again would fail on a full disk.
         let zeros = vec![0; found.torn.len()];
         file.write_all_at(&zeros, to_u64(found.torn.start)).map_err(failed("zero the torn tail of"))?;
+        // Wal I5, also for the groups that are made durable here. It takes no space.
+        if !bytes.len().is_multiple_of(step) {
+            file.set_len(to_u64(bytes.len().next_multiple_of(step))).map_err(failed("lengthen"))?;
+        }
         file.sync_data().map_err(failed("sync"))?;
         let file = Self {
             path: path.to_owned(),

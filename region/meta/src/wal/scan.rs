@@ -15,6 +15,8 @@ pub(crate) struct Scan {
     pub(crate) tail: usize,
     pub(crate) next_seq: u64,
     pub(crate) prev_crc: u32,
+    /// The last group that a later one says had been durable; one less than the first if there is none.
+    pub(crate) durable_seq: u64,
     /// Bytes of an unfinished write behind the tail; they were never reported durable and are to be zeroed.
     pub(crate) torn: Range<usize>,
 }
@@ -41,6 +43,7 @@ pub(crate) fn scan(file: &[u8]) -> Result<Scan, Damage> {
         tail: FILE_HEADER_LEN,
         next_seq: header.first_seq,
         prev_crc: header_crc,
+        durable_seq: header.first_seq.saturating_sub(1),
         torn: 0..0,
     };
     while let Some(group) = next_group(file, &scan) {
@@ -49,6 +52,7 @@ pub(crate) fn scan(file: &[u8]) -> Result<Scan, Damage> {
         scan.tail += group.len();
         scan.next_seq += 1;
         scan.prev_crc = group.crc;
+        scan.durable_seq = group.head.durable_seq;
     }
     scan.torn = torn_range(file, scan.tail);
     if let Some(witness) = find_witness(file, &scan) {
@@ -59,6 +63,24 @@ pub(crate) fn scan(file: &[u8]) -> Result<Scan, Damage> {
         return Err(Damage { offset: scan.tail, what });
     }
     Ok(scan)
+}
+
+/// Whether the end of a file of `len` bytes was taken away, which had grown by whole steps of `step` bytes (I5). Then groups
+/// that were promised went with it, though nothing behind them bears witness.
+///
+/// A crash may leave a step half grown, and groups in it that no fsync had confirmed: that is no damage.
+///
+/// # Errors
+/// [`Damage`] at the file's end.
+pub(crate) fn check_length(scan: &Scan, len: usize, step: usize) -> Result<(), Damage> {
+    let whole = len - len % step.max(1);
+    let durable = scan.durable_seq.checked_sub(scan.header.first_seq).and_then(|index| usize::try_from(index).ok());
+    let durable_end = durable.and_then(|index| scan.bodies.get(index)).map_or(FILE_HEADER_LEN, |body| body.end);
+    if durable_end <= whole {
+        return Ok(());
+    }
+    let what = format!("it ends here, and what had been durable reaches past byte {whole}: the file was cut short");
+    Err(Damage { offset: len, what })
 }
 
 /// The group at the tail, when it is the one that belongs there.

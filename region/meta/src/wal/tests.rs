@@ -241,6 +241,35 @@ fn what_looks_like_a_group_inside_a_value_proves_nothing_without_the_streams_num
 }
 
 #[test]
+fn a_file_that_was_cut_short_is_refused_and_a_step_half_grown_is_not() {
+    let vote = encoded(&LogRecord::Vote(Vote::new(1, 1)));
+    let written = write_log(&vec![&vote[..]; 40]);
+    let bytes = std::fs::read(&written.path).unwrap();
+    let (step, whole) = (usize::try_from(SMALL.ahead_bytes).unwrap(), scan(&bytes).unwrap());
+    assert!(bytes.len().is_multiple_of(step) && whole.tail > 3 * step, "Wal I5");
+    let (mut refused, mut opened) = (0, 0);
+    for cut in FILE_HEADER_LEN..whole.tail {
+        std::fs::write(&written.path, &bytes[..cut]).unwrap();
+        match LogFile::open(&written.path, SMALL) {
+            Err(OpenError::Damaged { offset, .. }) => {
+                assert!(offset == cut as u64 && !cut.is_multiple_of(step), "cut at {cut}");
+                assert_eq!(std::fs::read(&written.path).unwrap(), bytes[..cut], "it is left as it was found");
+                refused += 1;
+            }
+            // So much may be left by a crash in the middle of growing: no group in the last step has a witness.
+            Ok(found) => {
+                let next = cut.next_multiple_of(step);
+                assert!(found.file.used() <= (cut / step * step + 2 * whole.bodies[0].end) as u64, "cut at {cut}");
+                assert_eq!(std::fs::metadata(&written.path).unwrap().len(), next as u64, "Wal I5");
+                opened += 1;
+            }
+            Err(error) => panic!("cut at {cut}: {error}"),
+        }
+    }
+    assert!(refused > opened, "{refused} refused, {opened} opened");
+}
+
+#[test]
 fn a_torn_tail_is_zeroed_and_the_log_goes_on_behind_it() {
     let vote = encoded(&LogRecord::Vote(Vote::new(1, 1)));
     let written = write_log(&[&vote, &vote]);
