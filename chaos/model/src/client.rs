@@ -136,10 +136,7 @@ impl Client {
 
     pub(crate) fn on_deadline(&mut self, at: Mono) -> Outcome {
         self.timeouts_left -= 1;
-        self.act(
-            |writer, fx| writer.on_deadline(now_at(at), fx),
-            |recovery, fx| recovery.on_deadline(now_at(at), fx),
-        )
+        self.act(|writer, fx| writer.on_deadline(now_at(at), fx), |recovery, fx| recovery.on_deadline(now_at(at), fx))
     }
 
     pub(crate) fn hear(&mut self, from: NodeId, response: &BookieResponse) -> Outcome {

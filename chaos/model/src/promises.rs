@@ -68,7 +68,8 @@ fn copies_are_there(scene: &Scene, state: &State) -> bool {
         let slots = metadata.replication.write_set(entry);
         let holds = |node: &NodeId| state.bookie(*node).is_some_and(|bookie| bookie.holds(entry).is_some());
         let held = bookies.iter().zip(0..).filter(|(node, slot)| slots.contains(*slot) && holds(node)).count();
-        held + usize::from(state.disks_lost()) >= usize::try_from(metadata.replication.ack_quorum()).unwrap_or(usize::MAX)
+        held + usize::from(state.disks_lost())
+            >= usize::try_from(metadata.replication.ack_quorum()).unwrap_or(usize::MAX)
     })
 }
 

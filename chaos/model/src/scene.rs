@@ -57,13 +57,25 @@ impl Scene {
             (Self { recoveries: 2, ..two }, Extent::Whole),
             (three, Extent::Whole),
             (Self { name: "2/2/2 and a spare, one entry", recovery_timeouts: 1, ..spare }, Extent::Whole),
-            (Self { name: "2/2/2, two entries, a silent bookie", entries: 2, recovery_timeouts: 1, ..two }, Extent::Whole),
+            (
+                Self { name: "2/2/2, two entries, a silent bookie", entries: 2, recovery_timeouts: 1, ..two },
+                Extent::Whole,
+            ),
             (Self { name: "3/3/2, one entry, a silent bookie", recovery_timeouts: 1, ..three }, Extent::Whole),
             (Self { name: "2/2/2, the writer closes", writer_closes: true, recoveries: 2, ..two }, Extent::Whole),
             (Self { name: "3/3/2, a disk lost", disks_lost: 1, ..three }, Extent::Part),
             (Self { name: "3/3/2, two entries", entries: 2, ..three }, Extent::Part),
             (Self { name: "2/2/2 and a spare, two entries", entries: 2, ..spare }, Extent::Part),
-            (Self { name: "2/2/2 and a spare, two recoveries", writer_timeouts: 0, recoveries: 2, recovery_timeouts: 1, ..spare }, Extent::Part),
+            (
+                Self {
+                    name: "2/2/2 and a spare, two recoveries",
+                    writer_timeouts: 0,
+                    recoveries: 2,
+                    recovery_timeouts: 1,
+                    ..spare
+                },
+                Extent::Part,
+            ),
         ]
     }
 }

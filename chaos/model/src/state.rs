@@ -217,11 +217,13 @@ impl State {
     /// An action in words.
     pub(crate) fn describe(&self, action: Action) -> String {
         match action {
-            Action::Deliver(hash) | Action::DeliverUnanswered(hash) => match self.messages.binary_search_by_key(&hash, Part::hash) {
-                Ok(index) if action == Action::Deliver(hash) => format!("{:?}", *self.messages[index]),
-                Ok(index) => format!("without its answer: {:?}", *self.messages[index]),
-                Err(_) => format!("{action:?}"),
-            },
+            Action::Deliver(hash) | Action::DeliverUnanswered(hash) => {
+                match self.messages.binary_search_by_key(&hash, Part::hash) {
+                    Ok(index) if action == Action::Deliver(hash) => format!("{:?}", *self.messages[index]),
+                    Ok(index) => format!("without its answer: {:?}", *self.messages[index]),
+                    Err(_) => format!("{action:?}"),
+                }
+            }
             action => format!("{action:?}"),
         }
     }
