@@ -5,8 +5,11 @@ use crate::scene::Scene;
 use crate::state::State;
 use base::{EntryId, NodeId};
 
+/// What a state shows, in words, and whether it does.
+pub type Sign = (&'static str, fn(&Scene, &State) -> bool);
+
 /// The promises, the gravest first.
-pub const PROMISES: [(&str, fn(&Scene, &State) -> bool); 5] = [
+pub const PROMISES: [Sign; 5] = [
     ("no confirmed entry is missing after the close", no_confirmed_entry_is_missing),
     ("nobody believes in another end", one_end),
     ("a closed ledger has an ack quorum of copies of each entry", copies_are_there),
@@ -15,7 +18,7 @@ pub const PROMISES: [(&str, fn(&Scene, &State) -> bool); 5] = [
 ];
 
 /// What a walk must meet, so that the promises are not kept by an empty world.
-pub const SIGHTS: [(&str, fn(&Scene, &State) -> bool); 4] = [
+pub const SIGHTS: [Sign; 4] = [
     ("the ledger is closed with every entry", |scene, state| {
         state.metadata().closed().is_some_and(|(last, _)| last == last_entry(scene))
     }),

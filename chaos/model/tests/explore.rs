@@ -9,6 +9,7 @@ const STEPS_MAX: usize = 500_000;
 const STATES_MIN: usize = 400_000;
 
 #[test]
+#[expect(clippy::print_stdout, reason = "what it took is this test's result")]
 fn the_correct_machines_keep_every_promise_in_every_state() {
     let mut states = 0;
     for (scene, extent) in Scene::all() {
