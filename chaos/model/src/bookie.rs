@@ -3,7 +3,7 @@
 //! **What**  Writes that a crash would lose are requests that never arrive, so a crash needs no event of its own. Losing the disk
 //! does: such a bookie comes back in limbo. One ledger only.
 //!
-//! **Tests**  `tests/bookie.rs` compares it with `bookie::Bookie`, request by request.
+//! **Not here**  Disks, layout, space: the real bookie stands under the seeds of `sim` and of `ledger/tests`.
 
 use base::{EntryData, EntryId};
 use std::collections::BTreeMap;

@@ -12,8 +12,7 @@
 //!
 //! **Not here**  Disks, clocks, large ensembles, repair (the seeds of `sim` and of `ledger/tests`), chains of ledgers.
 //!
-//! **Tests**  `tests/explore.rs`: the correct machines pass every scene, each seeded defect is found; `tests/bookie.rs`: the
-//! bookie here answers as the real one does.
+//! **Tests**  `tests/explore.rs`: the correct machines pass every scene; `tests/defects.rs`: each seeded defect is found.
 
 pub mod bookie;
 mod client;

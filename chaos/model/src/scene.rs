@@ -11,6 +11,8 @@ pub struct Scene {
     pub bookies: u64,
     /// Entries that the writer may add.
     pub entries: u8,
+    /// Those of them that are stored everywhere and confirmed before the walk begins.
+    pub confirmed_before: u8,
     /// Whether the writer may close the ledger itself, at any time.
     pub writer_closes: bool,
     /// How often the writer's deadlines may fire. It needs that only where there is a spare bookie: without one it sends
@@ -41,6 +43,7 @@ impl Scene {
             replication: replication(3, 3, 2),
             bookies: 3,
             entries: 1,
+            confirmed_before: 0,
             writer_closes: false,
             writer_timeouts: 0,
             recoveries: 1,
@@ -63,6 +66,20 @@ impl Scene {
             ),
             (Self { name: "3/3/2, one entry, a silent bookie", recovery_timeouts: 1, ..three }, Extent::Whole),
             (Self { name: "2/2/2, the writer closes", writer_closes: true, recoveries: 2, ..two }, Extent::Whole),
+            (
+                Self {
+                    name: "2/2/2 and a spare, the writer alone",
+                    entries: 2,
+                    writer_closes: true,
+                    recoveries: 0,
+                    ..spare
+                },
+                Extent::Whole,
+            ),
+            (
+                Self { name: "2/2/2 and a spare, the second entry", entries: 2, confirmed_before: 1, ..spare },
+                Extent::Part,
+            ),
             (Self { name: "3/3/2, a disk lost", disks_lost: 1, ..three }, Extent::Part),
             (Self { name: "3/3/2, two entries", entries: 2, ..three }, Extent::Part),
             (Self { name: "2/2/2 and a spare, two entries", entries: 2, ..spare }, Extent::Part),
