@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 /// One entry as storage sees it: opaque bytes in two parts, so that a broker can put its own header (`head`) before a
 /// payload that stays a slice of the socket buffer (`body`) without copying it. Storage keeps the border between them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EntryData {
     /// At most 65,535 bytes.
     pub head: Bytes,

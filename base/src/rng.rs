@@ -2,7 +2,7 @@
 
 /// A deterministic random number generator. Fork it by label instead of sharing it, so that one consumer's draws never
 /// shift another's.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Rng {
     state: [u64; 4],
 }

@@ -10,7 +10,7 @@ pub use codec::{BookieFrameSplitter, decode_request, decode_response, encode_req
 use base::{EntryData, EntryId, LedgerId, RequestId};
 
 /// A question to one bookie.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum BookieRequest {
     /// Store one entry durably. `lac` is the writer's last confirmed entry at this moment.
     /// `recovery` adds pass a fence: only the node that fenced the ledger may send them.
@@ -46,7 +46,7 @@ impl BookieRequest {
 }
 
 /// A bookie's answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum BookieResponse {
     Added {
         id: RequestId,
@@ -128,7 +128,7 @@ pub struct InLimbo {
 }
 
 /// What became of an add.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AddOutcome {
     /// On disk (fdatasync returned) before this answer left.
     Stored,
@@ -141,7 +141,7 @@ pub enum AddOutcome {
 }
 
 /// What a read found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ReadOutcome {
     /// Consecutive entries; the first is the one asked for.
     Entries(Vec<StoredEntry>),
@@ -154,7 +154,7 @@ pub enum ReadOutcome {
 }
 
 /// One entry as a bookie gives it back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StoredEntry {
     pub entry: EntryId,
     /// The LAC that was written with it.
@@ -163,7 +163,7 @@ pub struct StoredEntry {
 }
 
 /// What a LAC read found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LacOutcome {
     /// `last` is the highest entry stored ([`EntryId::NONE`] when there is none).
     Lac {

@@ -1,8 +1,9 @@
-//! The developer's tool: test, bench, chaos, tidy, codegen.
+//! The developer's tool: test, bench, chaos, bugs, tidy, codegen.
 //!
 //! **What**  `cargo xtask test` proves a clone from nothing but Rust and Python, `cargo xtask bench` measures it, `cargo xtask tidy` keeps the house in the
 //! shape that docs/ARCHITECTURE.md describes, `cargo xtask codegen` writes the protocol module.
 
+mod bugs;
 mod codegen;
 mod metadata;
 mod proving;
@@ -39,6 +40,8 @@ enum Task {
     },
     /// Hurt a region of three real nodes for a stated time, and write a report with the history.
     Chaos(proving::Chaos),
+    /// Plant each seeded bug and tell who catches it (some minutes).
+    Bugs(bugs::Bugs),
     /// Generate the Rust code of the Pulsar protocol from wire/proto/pulsar.proto.
     Codegen {
         /// Only compare with the committed code; fail when they differ.
@@ -53,6 +56,7 @@ fn main() -> Result<ExitCode> {
         Task::Test => proving::run(&root),
         Task::Bench { out, parts } => proving::bench(&root, &out, &parts),
         Task::Chaos(chaos) => proving::chaos(&root, &chaos),
+        Task::Bugs(wanted) => bugs::run(&root, &wanted),
         Task::Tidy => tidy::run(&root),
         Task::Codegen { check } => {
             let mode = if check { codegen::Mode::Check } else { codegen::Mode::Write };

@@ -2,7 +2,7 @@
 //!
 //! **What**  Each stands for a mistake that a server could make around the machines or inside of them. The bugs that
 //! the crates of the machines can be seeded with are planted from here too: `ledger`'s in the ledger world ([`crate::ledgers`]),
-//! `managed`'s and `link`'s in whole regions.
+//! `managed`'s and `link`'s in whole regions. Those of [`Bug::CLUSTER`] need a second node.
 
 /// One mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,26 @@ pub enum Bug {
     DeliveryLost,
     /// The publish quota is not kept.
     QuotaIgnored,
+    /// Cluster: what goes to another node's bookie has lost its fence.
+    FenceLost,
+    /// Cluster: of a node that cannot be reached it is said that it has stored what was sent to it.
+    SilenceCountsAsCopy,
+    /// Cluster: of a node that cannot be reached it is said that it does not have what was asked for.
+    SilenceDenies,
+    /// Cluster: a topic's records are changed whoever owns its bundle by now.
+    OwnerGuardIgnored,
+    /// Cluster: a topic's chain of ledgers is written whatever somebody else has written meanwhile.
+    ChainWithoutCompare,
+    /// Cluster: a ledger's metadata is written whatever somebody else has written meanwhile.
+    LedgerWithoutCompare,
+    /// Cluster: who is up and who owns what is written whatever somebody else has written meanwhile.
+    OwnersWithoutCompare,
+    /// Cluster: a read of the metadata is answered from the past.
+    StaleReads,
+    /// Cluster: a node is not told of some change of the metadata.
+    ChangeNotTold,
+    /// Cluster: a node comes back under the incarnation that it had before.
+    IncarnationReused,
     /// A bug inside of a topic's log.
     Managed(managed::SeededBug),
     /// A bug inside of both ends of every link.
@@ -62,6 +82,19 @@ const SHELL: [Bug; 15] = [
     Bug::QuotaIgnored,
 ];
 
+const CLUSTER: [Bug; 10] = [
+    Bug::FenceLost,
+    Bug::SilenceCountsAsCopy,
+    Bug::SilenceDenies,
+    Bug::OwnerGuardIgnored,
+    Bug::ChainWithoutCompare,
+    Bug::LedgerWithoutCompare,
+    Bug::OwnersWithoutCompare,
+    Bug::StaleReads,
+    Bug::ChangeNotTold,
+    Bug::IncarnationReused,
+];
+
 /// Bugs of `link`.
 const LINK: [link::SeededBug; 8] = [
     link::SeededBug::OffByOneSuccessor,
@@ -77,11 +110,13 @@ const LINK: [link::SeededBug; 8] = [
 impl Bug {
     /// Mistakes of the shell.
     pub const SHELL: [Self; 15] = SHELL;
+    /// Mistakes that only regions of several nodes can make.
+    pub const CLUSTER: [Self; 10] = CLUSTER;
 
     /// Every mistake that whole regions can make.
     pub fn all() -> Vec<Self> {
         let managed = managed::SeededBug::ALL.map(Self::Managed);
-        SHELL.into_iter().chain(managed).chain(LINK.map(Self::Link)).collect()
+        SHELL.into_iter().chain(managed).chain(LINK.map(Self::Link)).chain(CLUSTER).collect()
     }
 
     /// What a topic's log is seeded with.

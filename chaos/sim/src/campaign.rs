@@ -101,8 +101,25 @@ pub fn seeds_to_catch(start: u64, seeds_max: u64, caught: impl Fn(u64) -> bool) 
 
 /// Whether a seed catches a mistake of whole regions; a machine that asserts is caught too.
 pub fn catches(seed: u64, bug: Bug) -> bool {
-    let run = || !run(seed, Some(bug), Keep::Hash).violations.is_empty();
-    std::panic::catch_unwind(run).unwrap_or(true)
+    shows(Options::of_seed(seed), bug).is_some()
+}
+
+/// What a seed with regions of three nodes shows of a mistake, if anything.
+pub fn cluster_shows(seed: u64, bug: Bug) -> Option<String> {
+    shows(Options::of_cluster_seed(seed), bug)
+}
+
+/// What a seed with regions of one node shows of a mistake, if anything.
+pub fn region_shows(seed: u64, bug: Bug) -> Option<String> {
+    shows(Options::of_seed(seed), bug)
+}
+
+fn shows(options: Options, bug: Bug) -> Option<String> {
+    let run = || play(options, Some(bug), Keep::Hash).violations.first().map(ToString::to_string);
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
+        Ok(found) => found,
+        Err(panic) => Some(panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "an assertion failed".to_owned())),
+    }
 }
 
 /// The middle of several numbers of seeds; `None` when the bug was missed too often to say.

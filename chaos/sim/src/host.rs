@@ -107,7 +107,7 @@ impl Host {
             SimDisk::open(std::mem::take(&mut self.platter), layout, bug).map_err(|error| error.to_string())?;
         let shared = options.nodes > 1;
         let mut listing = region.list_ledgers();
-        let incarnation = if shared { region.take_incarnation(self.node) } else { 0 };
+        let incarnation = if shared { region.take_incarnation(self.node, bug) } else { 0 };
         let core = Core::new(
             self.broker_options(region, incarnation, options, bug),
             BrokerDefaults::standalone(),

@@ -14,7 +14,7 @@ use tenancy::{ClusterData, Policies, PolicyRecord, PublishRate, TenantInfo};
 
 /// The namespace of every run.
 pub(crate) const NAMESPACE: (&str, &str) = ("sim", "both");
-/// Metadata states kept for the bug that loses them.
+/// Metadata states kept for the bugs that lose them or read from them.
 const META_HISTORY: usize = 5;
 
 /// A region's metadata: what its majority agreed on, durable at once.
@@ -22,7 +22,7 @@ pub(crate) struct Region {
     pub(crate) name: RegionName,
     pub(crate) number: RegionId,
     meta: MetaState,
-    /// Earlier states, for [`Bug::MetadataNotDurable`].
+    /// Earlier states, for [`Bug::MetadataNotDurable`] and [`Bug::StaleReads`].
     meta_before: VecDeque<MetaState>,
     /// Every change that nodes watch, in order.
     changes: Vec<MetaEvent>,
@@ -117,10 +117,18 @@ impl Region {
         self.changes[from..to].to_vec()
     }
 
+    /// [`Bug::StaleReads`]: answers from the oldest state that is remembered.
+    pub(crate) fn read_before(&mut self, request: &MetaRequest) -> Option<MetaResponse> {
+        self.meta_before.front_mut().map(|before| before.apply(request).0)
+    }
+
     /// Takes the next incarnation of a node, as `server::cluster` does.
-    pub(crate) fn take_incarnation(&mut self, node: NodeId) -> u64 {
+    pub(crate) fn take_incarnation(&mut self, node: NodeId, bug: Option<Bug>) -> u64 {
         let key = keys::node_key(node);
         let Some(record) = self.meta.get(&key).and_then(|found| NodeRecord::decode(&found.value)) else { return 0 };
+        if bug == Some(Bug::IncarnationReused) && record.incarnation > 0 {
+            return record.incarnation;
+        }
         let record = NodeRecord { incarnation: record.incarnation + 1, draining: false, ..record };
         let writes = vec![Write::Put { key, value: record.encode() }];
         self.apply(&MetaRequest::Txn { compare: Vec::new(), writes });
@@ -153,7 +161,7 @@ impl Region {
         events
     }
 
-    /// Before a write: [`Bug::MetadataNotDurable`] goes back to here.
+    /// Before a write: here the bugs of the past go back to.
     pub(crate) fn remember(&mut self) {
         self.meta_before.push_back(self.meta.clone());
         if self.meta_before.len() > META_HISTORY {

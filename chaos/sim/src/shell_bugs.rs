@@ -3,7 +3,10 @@
 use crate::bugs::Bug;
 use base::{EntryData, Position};
 use bytes::Bytes;
+use meta_api::{Compare, MetaRequest, Write};
 use std::collections::BTreeMap;
+use tenancy::keys;
+use wire::bookie::{AddOutcome, BookieRequest, BookieResponse, ReadOutcome};
 use wire::pulsar::base_command::Command;
 use wire::pulsar::{BaseCommand, MessageIdData};
 use wire::region::RegionFrame;
@@ -102,5 +105,57 @@ impl Mistakes {
             _ => return (None, true),
         };
         (Some(wire::frame::encode_command(&answer)), !self.is(Bug::AckDropped))
+    }
+
+    // ---- between the nodes of a region
+
+    /// What reaches the metadata instead of `request`.
+    pub(crate) fn asked(&self, request: MetaRequest) -> MetaRequest {
+        let MetaRequest::Txn { compare, writes } = request else { return request };
+        let of_owners = writes.iter().any(|write| key_of(write).starts_with(keys::OWNERS));
+        let dropped: &[&str] = match self.bug {
+            Some(Bug::OwnerGuardIgnored) if !of_owners => &[keys::OWNERS],
+            Some(Bug::OwnersWithoutCompare) if of_owners => &[keys::OWNERS, keys::ALIVE],
+            Some(Bug::OwnersWithoutCompare) => &[keys::ALIVE],
+            Some(Bug::ChainWithoutCompare) => &[keys::MANAGED_LEDGERS],
+            Some(Bug::LedgerWithoutCompare) => &[keys::LEDGERS],
+            _ => &[],
+        };
+        let is_kept = |compare: &Compare| match compare {
+            Compare::Version { key, .. } | Compare::Absent { key } => {
+                !dropped.iter().any(|prefix| key.starts_with(prefix))
+            }
+            Compare::Exists { .. } | Compare::NoneWithPrefix { .. } => true,
+        };
+        MetaRequest::Txn { compare: compare.into_iter().filter(is_kept).collect(), writes }
+    }
+
+    /// What leaves for another node's bookie instead of `request`.
+    pub(crate) fn to_bookie(&self, mut request: BookieRequest) -> BookieRequest {
+        if let BookieRequest::Read { fence, .. } | BookieRequest::ReadLac { fence, .. } = &mut request
+            && self.is(Bug::FenceLost)
+        {
+            *fence = false;
+        }
+        request
+    }
+
+    /// What is invented for a bookie that cannot be reached.
+    pub(crate) fn invented(&self, request: &BookieRequest) -> Option<BookieResponse> {
+        match *request {
+            BookieRequest::Add { id, ledger, entry, .. } if self.is(Bug::SilenceCountsAsCopy) => {
+                Some(BookieResponse::Added { id, ledger, entry, outcome: AddOutcome::Stored })
+            }
+            BookieRequest::Read { id, ledger, .. } if self.is(Bug::SilenceDenies) => {
+                Some(BookieResponse::Read { id, ledger, outcome: ReadOutcome::NoSuchEntry })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn key_of(write: &Write) -> &str {
+    match write {
+        Write::Put { key, .. } | Write::Delete { key } => key,
     }
 }

@@ -65,7 +65,7 @@ fn is_caught(bug: SeededBug, scenario: fn(u64, Setup) -> Result<(), String>) {
         example = text;
     }
     needed.sort_unstable();
-    println!("{bug:?}: median {} seeds; {example}", needed[needed.len() / 2]);
+    println!("seeded bug: Link({bug:?}) | tests of link | {} seeds | {example}", needed[needed.len() / 2]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(crate) enum CasVerdict {
     Lost(Option<VersionedMetadata>),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Step {
     Putting { id: RequestId, deadline: Mono },
     Checking { id: RequestId, deadline: Mono },
@@ -39,7 +39,7 @@ enum Step {
 }
 
 /// A compare-and-put under way.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct MetadataCas {
     ledger: LedgerId,
     base_version: u64,

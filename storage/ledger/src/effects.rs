@@ -6,10 +6,11 @@
 
 use crate::LedgerMetadata;
 use base::{LedgerId, NodeId, OwnerId, RequestId};
+use std::hash::{Hash, Hasher};
 use wire::bookie::BookieRequest;
 
 /// One thing to do. `E` is the machine's own event type.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LedgerEffect<E> {
     /// Ask a bookie. The answer may be late, doubled or missing: every machine has its own deadlines.
     Bookie { to: NodeId, request: BookieRequest },
@@ -23,14 +24,14 @@ pub enum LedgerEffect<E> {
 }
 
 /// Metadata and the version under which it is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VersionedMetadata {
     pub metadata: LedgerMetadata,
     pub version: u64,
 }
 
 /// The answer to a metadata request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum MetadataOutcome {
     /// What stands there now; `None` when the ledger was deleted.
     Current(Option<VersionedMetadata>),
@@ -53,6 +54,13 @@ pub struct RequestIds {
     owner: OwnerId,
     machine: u64,
     counter: u64,
+}
+
+/// As the id that comes next, so that whoever compares states of machines can leave ids out by their machine number.
+impl Hash for RequestIds {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        RequestId::new(self.owner, self.machine | self.counter).hash(state);
+    }
 }
 
 impl RequestIds {

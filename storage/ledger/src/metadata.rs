@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 pub const VACANT: NodeId = NodeId(0);
 
 /// Where a ledger stands in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LedgerState {
     /// One writer may append.
     Open,
@@ -33,7 +33,7 @@ pub enum LedgerState {
 }
 
 /// The bookies that hold the entries from `first_entry` to the next fragment's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fragment {
     pub first_entry: EntryId,
     /// The ensemble; the index is an entry's slot. [`VACANT`] holds nothing.
@@ -41,7 +41,7 @@ pub struct Fragment {
 }
 
 /// The metadata record of one ledger. Changed only by compare-and-put.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LedgerMetadata {
     pub state: LedgerState,
     pub replication: ReplicationConfig,

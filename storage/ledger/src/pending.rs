@@ -17,7 +17,7 @@ const IDLE_CAPACITY_MAX: usize = 64;
 const IDLE_CAPACITY: usize = 16;
 
 /// One entry on its way to its write set.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct PendingAdd {
     pub(crate) ctx: u64,
     pub(crate) data: EntryData,
@@ -34,7 +34,7 @@ impl PendingAdd {
 }
 
 /// The window of unconfirmed entries.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct PendingAdds {
     replication: ReplicationConfig,
     seeded: Seeded,

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Which bookie stands in which zone; cheap to clone. A bookie that is not listed is in the nameless zone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Zones(Arc<BTreeMap<NodeId, Box<str>>>);
 
 impl Zones {
@@ -38,7 +38,7 @@ impl FromIterator<(NodeId, String)> for Zones {
 }
 
 /// The bookies to choose from and the dice.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Placement {
     /// Ascending, none twice (I3).
     available: Vec<NodeId>,

@@ -7,7 +7,7 @@
 use crate::{ENSEMBLE_MAX, ReplicationConfig};
 
 /// A set of slots of one ensemble (indexes into a fragment's bookies).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SlotSet(u32);
 
 impl SlotSet {
@@ -80,7 +80,7 @@ impl FromIterator<u32> for SlotSet {
 }
 
 /// Counts durable fences of one ensemble.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct FenceCoverage {
     fenced: SlotSet,
     needed: u32,
@@ -123,7 +123,7 @@ pub enum ReadVerdict {
 }
 
 /// Counts the answers to the recovery read of one entry over its write set.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct ReadTally {
     write_set: SlotSet,
     positives: SlotSet,

@@ -37,7 +37,7 @@ use write_back::WriteBack;
 pub type RecoveryEffects = Effects<LedgerEffect<RecoveryEvent>>;
 
 /// Bounds and times of one recovery.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct RecoveryOptions {
     /// A request that is not answered for so long is sent again.
     pub request_timeout: Duration,
@@ -85,7 +85,7 @@ impl RecoveryError {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 enum Phase {
     Marking(Box<MetadataCas>),
     Fencing { coverage: FenceCoverage, lac: EntryId },
@@ -94,7 +94,7 @@ enum Phase {
     Ended,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Copying {
     reads: TailReads,
     write_back: WriteBack,
@@ -105,7 +105,7 @@ struct Copying {
 }
 
 /// The recovery of one ledger.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct LedgerRecovery {
     ids: RequestIds,
     ledger: LedgerId,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub const ENSEMBLE_MAX: u32 = 32;
 
 /// Ensemble, write quorum and ack quorum of a ledger, fixed when it is created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Counts", into = "Counts")]
 pub struct ReplicationConfig {
     ensemble: u32,

@@ -4,7 +4,7 @@
 //! can be switched on.
 
 /// The bugs that can be seeded. Each names the invariant that it breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SeededBug {
     /// B1: the writer confirms one copy too early.
     AckBelowAckQuorum,
@@ -68,7 +68,7 @@ impl SeededBug {
 }
 
 /// The bug switched on, if any. Always [`Seeded::NONE`] outside tests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Seeded {
     #[cfg(feature = "seeded-bugs")]
     bug: Option<SeededBug>,

@@ -47,7 +47,7 @@ const CLOSE_WAIT: Duration = Duration::from_millis(200);
 pub type WriterEffects = Effects<LedgerEffect<WriterEvent>>;
 
 /// Bounds and times of one writer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct WriterOptions {
     /// Unconfirmed entries.
     pub pending_adds_max: usize,
@@ -96,7 +96,7 @@ impl AddError {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 enum Phase {
     Open,
     /// Takes no more adds; waits for those pending.
@@ -107,7 +107,7 @@ enum Phase {
 }
 
 /// The writer of one open ledger.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct LedgerWriter {
     ids: RequestIds,
     ledger: LedgerId,

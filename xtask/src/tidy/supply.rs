@@ -23,7 +23,7 @@ const LICENCES: [&str; 8] = [
 /// Where the reasons are.
 const REASONS: &str = "docs/dependencies.md";
 /// Crates that are built in two versions, and why we cannot avoid it. An entry that is not needed any more is a finding.
-const DUPLICATES: [(&str, &str); 12] = [
+const DUPLICATES: [(&str, &str); 13] = [
     ("base64", "pem 4 (rcgen) is ahead of jsonwebtoken"),
     ("cpufeatures", "curve25519-dalek 4 and sha2 0.10 (jsonwebtoken) against chacha20 0.10 (proptest's rand)"),
     ("foldhash", "petgraph 0.8 (prost-build) against foyer"),
@@ -32,6 +32,7 @@ const DUPLICATES: [(&str, &str); 12] = [
     ("itertools", "prost-build against prost-derive and foyer"),
     ("pem", "jsonwebtoken 11 against rcgen 0.14"),
     ("rand", "openraft 0.9 and rsa 0.9 against foyer and quinn"),
+    ("rand_chacha", "follows rand"),
     ("rand_core", "follows rand"),
     ("syn", "derive macros are moving from 2 to 3"),
     ("thiserror", "openraft 0.9 stays on 1"),

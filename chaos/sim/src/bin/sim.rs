@@ -2,28 +2,38 @@
 //!
 //! `sim run --seed N [--trace] [--bug B]`, `sim campaign --seeds N [--cluster-seeds C] [--start S] [--jobs J]`,
 //! `sim cluster --seed N [--trace]`, `sim cluster --seeds N [--start S] [--jobs J]`, `sim ledger --seeds N [--start S]`,
-//! `sim meta --seeds N`, `sim bugs [--seeds N]`
+//! `sim meta --seeds N`, `sim bugs [--seeds N] [--bug PART_OF_NAME]`
 
 use sim::bugs::Bug;
-use sim::campaign::{Verdict, catches, in_order, median, run, run_cluster, same_twice, seeds_to_catch};
+use sim::campaign::{
+    Verdict, cluster_shows, in_order, median, region_shows, run, run_cluster, same_twice, seeds_to_catch,
+};
 use sim::trace::Keep;
+use std::cell::RefCell;
 use std::io::Write;
 use std::ops::Range;
 use std::process::ExitCode;
 
+/// A ledger is played so many times faster than a region, and tried as much more often.
+const LEDGERS_PER_SEED: u64 = 50;
+
 const USAGE: &str = "usage: sim run --seed N [--trace] [--bug B] | \
     sim campaign --seeds N [--cluster-seeds C] [--start S] [--jobs J] | \
     sim cluster --seed N [--trace] | sim cluster --seeds N [--start S] [--jobs J] | \
-    sim ledger --seeds N [--start S] | sim meta --seeds N | sim bugs [--seeds N]";
+    sim ledger --seeds N [--start S] | sim meta --seeds N | sim bugs [--seeds N] [--bug PART_OF_NAME]";
 
 fn say(text: &str) {
     // Nobody reads any more: then nobody misses it.
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-fn number(args: &[String], name: &str) -> Option<u64> {
+fn text<'a>(args: &'a [String], name: &str) -> Option<&'a String> {
     let at = args.iter().position(|arg| arg == name)?;
-    args.get(at + 1)?.parse().ok()
+    args.get(at + 1)
+}
+
+fn number(args: &[String], name: &str) -> Option<u64> {
+    text(args, name)?.parse().ok()
 }
 
 fn report(verdict: &Verdict) -> bool {
@@ -39,8 +49,7 @@ fn report(verdict: &Verdict) -> bool {
 
 /// The bug that `--bug` names as [`Bug::all`] prints it.
 fn bug(args: &[String]) -> Option<Bug> {
-    let at = args.iter().position(|arg| arg == "--bug")?;
-    let name = args.get(at + 1)?;
+    let name = text(args, "--bug")?;
     Bug::all().into_iter().find(|bug| format!("{bug:?}") == *name)
 }
 
@@ -117,25 +126,41 @@ fn meta(seeds: u64) -> bool {
     })
 }
 
-fn bugs(seeds_max: u64) -> bool {
+/// What one seed shows of a bug, if anything.
+type Shows<'a> = &'a dyn Fn(u64) -> Option<String>;
+
+/// Hunts one bug in one room, three times; whether it was caught in more than half of the hunts.
+fn hunt(bug: &str, room: &str, seeds_max: u64, shows: Shows<'_>) -> bool {
+    let last = RefCell::new(String::new());
+    let caught = |seed| shows(seed).map(|text| last.replace(text)).is_some();
+    let counts: Vec<Option<u64>> = (0..3).map(|series| seeds_to_catch(10_000 * series, seeds_max, caught)).collect();
+    let middle = median(counts);
+    let text = middle.map_or_else(|| format!("not in {seeds_max}"), |count| count.to_string());
+    let what: String = last.borrow().lines().next().unwrap_or_default().chars().take(110).collect();
+    say(&format!("seeded bug: {bug} | {room} | {text} seeds | {what}"));
+    middle.is_some()
+}
+
+/// One line for each bug and room. The lines are what `cargo xtask bugs` makes its table of.
+fn bugs(seeds_max: u64, only: Option<&String>) -> bool {
     // Assertions of machines count as caught; nobody wants to read them.
     std::panic::set_hook(Box::new(|_| ()));
-    say(&format!("{:<36} {:>6}   three series", "bug", "median"));
     let mut all = true;
-    let mut row = |name: String, caught: &dyn Fn(u64) -> bool| {
-        let counts: Vec<Option<u64>> =
-            (0..3).map(|series| seeds_to_catch(10_000 * series, seeds_max, caught)).collect();
-        let text = median(counts.clone()).map_or_else(|| "-".to_owned(), |count| count.to_string());
-        all &= counts.iter().any(Option::is_some);
-        let counts: Vec<String> =
-            counts.iter().map(|count| count.map_or_else(|| "-".to_owned(), |count| count.to_string())).collect();
-        say(&format!("{name:<36} {text:>6}   {}", counts.join(" ")));
-    };
     for bug in Bug::all() {
-        row(format!("{bug:?}"), &|seed| catches(seed, bug));
+        let name = format!("{bug:?}");
+        if only.is_some_and(|only| !name.contains(only.as_str())) {
+            continue;
+        }
+        let of_cluster = Bug::CLUSTER.contains(&bug);
+        let caught = !of_cluster && hunt(&name, "regions", seeds_max, &|seed| region_shows(seed, bug));
+        all &= caught || hunt(&name, "clusters", seeds_max, &|seed| cluster_shows(seed, bug));
     }
     for bug in sim::ledgers::bugs() {
-        row(format!("Ledger({bug:?})"), &|seed| sim::ledgers::run(seed, Some(bug)).is_err());
+        let name = format!("Ledger({bug:?})");
+        if only.is_none_or(|only| name.contains(only.as_str())) {
+            let seeds_max = LEDGERS_PER_SEED * seeds_max;
+            all &= hunt(&name, "ledgers", seeds_max, &|seed| sim::ledgers::run(seed, Some(bug)).err());
+        }
     }
     all
 }
@@ -169,7 +194,7 @@ fn main() -> ExitCode {
             ledgers(start..start + seeds, 1)
         }
         Some("meta") => meta(number(&args, "--seeds").unwrap_or(5)),
-        Some("bugs") => bugs(number(&args, "--seeds").unwrap_or(40)),
+        Some("bugs") => bugs(number(&args, "--seeds").unwrap_or(40), text(&args, "--bug")),
         _ => {
             say(USAGE);
             return ExitCode::from(2);

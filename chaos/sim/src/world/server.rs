@@ -141,7 +141,7 @@ impl World {
             Output::Meta { id, request } => {
                 self.note_opening(index, id.owner, &request);
                 let at = self.now + 1 + self.rng.meta.below(self.options.meta_delay);
-                let since = self.now;
+                let (since, request) = (self.now, self.mistakes.asked(request));
                 self.queue.plan(at, Event::Meta { host: index, boot, id, request, since });
             }
             Output::Region { group, frame, .. } => self.send_frame(index, group, frame),
@@ -150,10 +150,12 @@ impl World {
             }
             Output::ConnectRegions { active } => self.set_active(index, active),
             Output::PeerRequest { to, request } => {
-                let id = request.id();
+                let (id, invented) = (request.id(), self.mistakes.invented(&request));
+                let request = self.mistakes.to_bookie(request);
                 if !self.send_to_peer(index, to, PeerFrame::Request(request)) {
-                    let input = Box::new(Input::PeerUnsent { to, id });
-                    self.queue.plan(self.now, Event::Input { host: index, boot, input });
+                    let unsent = Input::PeerUnsent { to, id };
+                    let input = invented.map_or(unsent, |response| Input::PeerResponse { from: to, response });
+                    self.queue.plan(self.now, Event::Input { host: index, boot, input: Box::new(input) });
                 }
             }
             // Whoever asked asks again; links notice a gap and go back.

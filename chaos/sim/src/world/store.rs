@@ -110,8 +110,15 @@ impl World {
     }
 
     pub(super) fn apply(&mut self, region: usize, request: &MetaRequest) -> MetaResponse {
-        if self.mistakes.is(Bug::MetadataNotDurable) && request.is_write() {
+        let remembers = self.mistakes.is(Bug::MetadataNotDurable) || self.mistakes.is(Bug::StaleReads);
+        if remembers && request.is_write() {
             self.regions[region].remember();
+        }
+        if !request.is_write()
+            && self.mistakes.strikes(Bug::StaleReads)
+            && let Some(response) = self.regions[region].read_before(request)
+        {
+            return response;
         }
         let response = self.regions[region].apply(request);
         self.announce_changes(region);
@@ -140,7 +147,10 @@ impl World {
         let host = &mut self.hosts[index];
         let Some(process) = host.process.as_mut().filter(|process| process.watched < up_to) else { return };
         let from = std::mem::replace(&mut process.watched, up_to); // I2
-        let events = self.regions[host.region].changes_between(from, up_to);
+        let mut events = self.regions[host.region].changes_between(from, up_to);
+        if self.mistakes.strikes(Bug::ChangeNotTold) {
+            events.pop();
+        }
         self.feed(index, boot, Input::MetaEvents(events));
     }
 

@@ -32,20 +32,20 @@ pub(super) enum TailStep {
     Wait,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Asked {
     id: RequestId,
     from: EntryId,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Answers {
     tally: ReadTally,
     data: Option<EntryData>,
 }
 
 /// The fencing reads of one recovery.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct TailReads {
     ledger: LedgerId,
     replication: ReplicationConfig,

@@ -20,7 +20,7 @@ use base::{EntryData, EntryId, LedgerId, NodeId, Now};
 use wire::bookie::{AddOutcome, BookieRequest};
 
 /// The write-back of one recovery.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct WriteBack {
     ledger: LedgerId,
     options: RecoveryOptions,

@@ -24,7 +24,7 @@ use std::time::Duration;
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// A proposed ensemble and the slots in which it differs.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct EnsembleChange {
     cas: MetadataCas,
     replaced: SlotSet,

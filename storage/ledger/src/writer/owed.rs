@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 const RUNS_MAX: usize = 64;
 
 /// Runs in ascending order, each with its first and last entry.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Owed {
     runs: VecDeque<(EntryId, EntryId)>,
 }

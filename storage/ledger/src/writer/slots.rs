@@ -14,7 +14,7 @@ use crate::{ReplicationConfig, SlotSet};
 use base::{EntryId, Mono, earliest};
 use std::time::Duration;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Slot {
     sent_up_to: EntryId,
     acked_up_to: EntryId,
@@ -30,7 +30,7 @@ impl Slot {
 }
 
 /// The slots of one writer's current ensemble.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct SlotWatch {
     slots: Vec<Slot>,
     suspects: SlotSet,

@@ -36,7 +36,9 @@ fn every_seeded_bug_is_caught() {
         lengths.sort_unstable();
         let example = hunts.iter().flatten().next().map_or("never caught", |(_, violation)| violation.as_str());
         match lengths.get(lengths.len() / 2) {
-            Some(median) if lengths.len() == hunts.len() => println!("{bug:?}: median {median} seeds; {example}"),
+            Some(median) if lengths.len() == hunts.len() => {
+                println!("seeded bug: Ledger({bug:?}) | tests of ledger | {median} seeds | {example}");
+            }
             _ => missed.push(format!("{bug:?}: caught in {} of {HUNTS} hunts; {example}", lengths.len())),
         }
     }

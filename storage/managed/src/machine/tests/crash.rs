@@ -174,7 +174,7 @@ fn every_seeded_bug_is_noticed() {
             |seed: &u64| std::panic::catch_unwind(|| run(*seed, Some(bug))).map_or(true, |check| check.is_err());
         let found = (0..400).find(notices);
         assert!(found.is_some(), "{bug:?} goes unnoticed");
-        println!("{bug:?} noticed by seed {}", found.unwrap_or(0));
+        println!("seeded bug: Managed({bug:?}) | tests of managed | {} seeds | ", found.unwrap_or(0) + 1);
     }
 }
 
