@@ -103,7 +103,7 @@ impl BookieResponse {
 }
 
 /// Entries `first..end` of a ledger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EntryRange {
     pub first: EntryId,
     /// One above the last.
@@ -111,7 +111,7 @@ pub struct EntryRange {
 }
 
 /// What a bookie may have lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LimboFound {
     /// It cannot say yet: any ledger may lack entries.
     Unmeasured,
@@ -120,7 +120,7 @@ pub enum LimboFound {
 }
 
 /// A ledger that may lack entries on one bookie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct InLimbo {
     pub ledger: LedgerId,
     /// The newest loss, for [`BookieRequest::Repaired`]; 0 when only entries lack that the bookie can name.

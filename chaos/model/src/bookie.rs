@@ -45,7 +45,9 @@ impl ModelBookie {
                 BookieResponse::Lac { id, ledger, outcome: self.lac() }
             }
             BookieRequest::Delete { id, ledger } => BookieResponse::Deleted { id, ledger },
-            BookieRequest::Repaired { id, ledger } => BookieResponse::Repaired { id, ledger, lifted: !self.limbo },
+            BookieRequest::Repaired { .. } | BookieRequest::Limbo { .. } | BookieRequest::Missing { .. } => {
+                unreachable!("nothing repairs in this model")
+            }
         }
     }
 
