@@ -116,6 +116,16 @@ fn a_full_disk_of_one_node_of_three_stops_nobody_and_takes_part_again_when_freed
 }
 
 #[test]
+fn damaged_files_on_one_node_of_three_cost_no_acknowledged_message() -> anyhow::Result<()> {
+    live::run("bitrot.py")
+}
+
+#[test]
+fn a_node_that_lost_parts_of_its_log_gets_them_back_from_the_others() -> anyhow::Result<()> {
+    live::run("limbo.py")
+}
+
+#[test]
 fn the_admin_api_keeps_tenants_namespaces_and_policies_as_pulsar_does() -> anyhow::Result<()> {
     live::run("admin_rest.py")
 }

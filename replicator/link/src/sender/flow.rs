@@ -13,11 +13,15 @@ const SCAN_ENTRIES_MAX: u32 = 64;
 
 impl LinkSender {
     pub(super) fn handle_ack(&mut self, now: Now, incarnation: u64, position: Position, fx: &mut Fx) {
-        let known = self.reader.after().max(self.log.last_confirmed).max(self.last_sent);
-        if position > known {
+        if position > self.known() {
             return self.break_off(now, "it acknowledged what was never sent", fx);
         }
         self.settle(now, Some((incarnation, position)));
+    }
+
+    /// The end of the log as far as this end knows it: the remote cannot have got more.
+    fn known(&self) -> Position {
+        self.reader.after().max(self.log.last_confirmed).max(self.last_sent)
     }
 
     pub(super) fn handle_rewind(&mut self, now: Now, watermark: Position, fx: &mut Fx) {
@@ -29,8 +33,11 @@ impl LinkSender {
             // Late, or the remote lost what it acknowledged: its answer to a new attempt tells which.
             return self.back_off(now);
         }
-        if watermark > self.reader.after() {
+        if watermark > self.known() {
             return self.break_off(now, "it asked to go back to what was never sent", fx);
+        }
+        if watermark > self.reader.after() {
+            return; // A later question than the last, of what went out before that: what is sent again includes it.
         }
         self.window.truncate_after(watermark);
         self.reader.seek(watermark.max(self.durable.mark_delete));

@@ -190,6 +190,18 @@ fn a_rewind_sends_again_from_after_the_watermark() {
 }
 
 #[test]
+fn a_rewind_to_what_was_sent_before_an_earlier_rewind_breaks_no_rule() {
+    let mut bench = Bench::streaming(4, 1_000);
+    bench.answer(all(0..5));
+    bench.fx.take();
+    bench.rewind(2, Some(at(1)));
+    bench.rewind(3, Some(at(3)));
+    assert_eq!(bench.sender.phase(), LinkPhase::Streaming);
+    bench.answer(all(2..5));
+    assert_eq!(bench.sent(), [(at(1), at(2)), (at(2), at(3)), (at(3), at(4))]);
+}
+
+#[test]
 fn a_rewind_during_a_read_makes_its_answer_stale() {
     let mut bench = Bench::streaming(4, 1_000);
     bench.answer(all(0..2));
