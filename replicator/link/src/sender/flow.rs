@@ -13,14 +13,14 @@ const SCAN_ENTRIES_MAX: u32 = 64;
 
 impl LinkSender {
     pub(super) fn handle_ack(&mut self, now: Now, incarnation: u64, position: Position, fx: &mut Fx) {
-        if position > self.known() {
+        if position > self.log_end() {
             return self.break_off(now, "it acknowledged what was never sent", fx);
         }
         self.settle(now, Some((incarnation, position)));
     }
 
     /// The end of the log as far as this end knows it: the remote cannot have got more.
-    fn known(&self) -> Position {
+    fn log_end(&self) -> Position {
         self.reader.after().max(self.log.last_confirmed).max(self.last_sent)
     }
 
@@ -33,7 +33,7 @@ impl LinkSender {
             // Late, or the remote lost what it acknowledged: its answer to a new attempt tells which.
             return self.back_off(now);
         }
-        if watermark > self.known() {
+        if watermark > self.log_end() {
             return self.break_off(now, "it asked to go back to what was never sent", fx);
         }
         if watermark > self.reader.after() {
