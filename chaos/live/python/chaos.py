@@ -20,7 +20,7 @@ import faults
 import netns
 from cluster import Cluster
 from region import until
-from workload import Newcomer, Reader, Writer, prepare, read_back
+from workload import Newcomers, Reader, Writer, prepare, read_back
 
 TOPICS = 6
 SETTLED = 20  # receipts on every topic before and after each trial
@@ -69,20 +69,20 @@ class Chaos:
         node.unwell = True
         fault.inject(self.cluster, self.net, node)
         others = [one for one in self.cluster.nodes if one is not node]
-        newcomer = Newcomer(others, owned[0].topic, began) if owned else None
-        if newcomer:
-            newcomer.start()
+        newcomers = Newcomers(others, owned[0].topic, began) if owned else None
+        if newcomers:
+            newcomers.start()
         time.sleep(max(0, began + fault.hold_s - time.monotonic()))  # How long it lasts is what the fault is.
         healed = time.monotonic()
         fault.heal(self.cluster, self.net, node)
         node.unwell = False
         self.settled(time.monotonic())
-        if newcomer:
-            newcomer.join()
+        if newcomers:
+            newcomers.join()
         ended = time.monotonic()
         pause = lambda writers: max((w.longest_pause(began, ended) for w in writers), default=None)
         told = {"fault": fault.name, "table": fault.number, "node": node.index, "topics_owned": len(owned),
-                "pause_owned_s": pause(owned), "pause_s": pause(self.writers), "newcomer_s": newcomer and newcomer.served_s,
+                "pause_owned_s": pause(owned), "pause_s": pause(self.writers), "newcomer_s": newcomers and newcomers.served_s,
                 "held_s": round(healed - began, 2), "whole_s": round(ended - began, 2),
                 "client_errors": sum(len(w.errors) for w in self.writers) - errors}
         self.trials.append(told)
@@ -176,8 +176,8 @@ def write_report(out, seed, began, chaos, wrong):
     with open(os.path.join(out, "report.md"), "w") as file:
         file.write(f"# {len(chaos.trials)} faults in {minutes} minutes, seed {seed}, {os.cpu_count()} cores\n\n")
         file.write(f"{receipts} messages acknowledged on {TOPICS} topics; {verdict[0]}. {verdict[1]}.\n\n")
-        file.write("The pause is the longest time without a receipt, on the topics that the hurt node owned; if it owned none, on any. A new client "
-                   "begins with the fault, knows the other nodes, and publishes to a topic of the hurt node.\n\n")
+        file.write("The pause is the longest time without a receipt, on the topics that the hurt node owned; if it owned none, on any. New clients "
+                   "come all the time, know the other nodes, and publish to a topic of the hurt node: the first receipt of any counts.\n\n")
         file.write("| fault | table | trials | pause p50 s | p99 s | max s | new client p50 s | p99 s | errors seen by clients |\n"
                    "|---|---|---|---|---|---|---|---|---|\n")
         for name, row in rows.items():

@@ -85,7 +85,7 @@ async fn a_process_that_died_in_its_first_election_is_ready_all_the_same() {
     for at in starts {
         let died = tempfile::tempdir().unwrap();
         std::fs::copy(dir.path().join("identity"), died.path().join("identity")).unwrap();
-        std::fs::write(died.path().join("log"), &log[..at]).unwrap();
+        std::fs::write(died.path().join("log"), [&log[..at], &vec![0; log.len() - at]].concat()).unwrap();
         let store = open(died.path()).await;
         assert_eq!(store.handle().request(put("/a", "1")).await, MetaResponse::Committed { revision: 1 });
         store.close().await;

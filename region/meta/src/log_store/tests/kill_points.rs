@@ -123,7 +123,8 @@ async fn a_store_opened_on_any_cut_goes_on_and_keeps_both_what_was_and_what_come
     let file = std::fs::read(log_path(&dir)).unwrap();
     let tail = scan(&file).unwrap().tail;
     for cut in (FILE_HEADER_LEN..=tail).step_by(13) {
-        std::fs::write(log_path(&dir), &file[..cut]).unwrap();
+        let zeroed = [&file[..cut], &vec![0; file.len() - cut]].concat();
+        std::fs::write(log_path(&dir), zeroed).unwrap();
         let mut log = LogStore::open(&log_path(&dir), SMALL, no_fatal()).unwrap();
         let kept = confirmed.iter().rev().find(|confirmed| confirmed.used <= cut as u64);
         let kept = kept.map_or(0, |confirmed| confirmed.memory.range(..).len() as u64);
