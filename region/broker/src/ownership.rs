@@ -329,9 +329,16 @@ impl Broker {
             self.out.effect(crate::io::BrokerEffect::Alarm { text });
         }
         self.bundles.leaving.remove(&bundle);
-        if matches!(self.core.cluster.owner(&bundle), Owner::Us { moving_to: None, .. }) {
+        match self.core.cluster.owner(&bundle) {
             // Unloaded and kept: no other node takes bundles.
-            self.load_replicated(now, &bundle);
+            Owner::Us { moving_to: None, .. } => self.load_replicated(now, &bundle),
+            // The node that was to have it does not count as alive any more: whoever is asked next assigns it.
+            Owner::Us { moving_to: Some(_), .. } => {
+                let Some(request) = self.core.cluster.view().and_then(|view| view.release(&bundle)) else { return };
+                self.bundles.leaving.insert(bundle.clone(), true);
+                self.ask_meta(request.clone(), Waiter::Released { bundle, request });
+            }
+            Owner::By(_) | Owner::Nobody => (),
         }
     }
 
