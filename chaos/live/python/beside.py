@@ -13,7 +13,7 @@ import time
 import pulsar
 
 SMALL = bytes(range(256)) * 4
-ROUNDS = 5
+ROUNDS = 9
 COUNT = 100_000
 ALONE = 300
 

@@ -1,7 +1,6 @@
 """The disk of one node of three fills up: publishing goes on with the two others, reading and acknowledging too. The full node
 starts again while it is full, and takes part again, without a restart, when space was freed."""
 
-import json
 import os
 import sys
 import time
@@ -11,7 +10,7 @@ import pulsar
 import disks
 from cluster import Cluster
 from region import until
-from steady import Writer, read_all
+from steady import Writer, measured, read_all
 
 BULK = "persistent://public/default/bulk"
 SMALL, BALLAST, PIECE, AT_ONCE = 512 * disks.MIB, 200 * disks.MIB, 512 << 10, 16
@@ -50,9 +49,9 @@ def main(folder):
     ballast = os.path.join(disk.folder, "ballast")
     with open(ballast, "wb") as file:
         os.posix_fallocate(file.fileno(), 0, BALLAST)
-    cluster, told = Cluster(folder), {}
+    cluster = Cluster(folder)
     node = cluster.nodes[full]
-    try:
+    with measured(cluster, folder) as told:
         writer, bulk = Writer(cluster, pause_s=0.002), Bulk(cluster)
         writer.start()
         began = time.monotonic()
@@ -86,11 +85,6 @@ def main(folder):
         assert read_all(cluster, len(writer.sent)) == writer.sent, "a receipt without its message"
         assert told["longest_pause_s"] <= PAUSE_MAX_S, told
         bulk.client.close()
-    finally:
-        print(json.dumps(told), flush=True)
-        cluster.stop()
-    with open(os.path.join(folder, "history.json"), "w") as file:
-        json.dump(told, file)
 
 
 if __name__ == "__main__":

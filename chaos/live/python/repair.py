@@ -1,7 +1,6 @@
 """A region of three nodes loses one for long: its copies are made again on a fourth node, at the rate that was set. Then another
 one is lost, and everything acknowledged is still read, and publishing never pauses for long."""
 
-import json
 import os
 import sys
 import time
@@ -10,7 +9,7 @@ import urllib.request
 import pulsar
 from cluster import Cluster, Node, free_ports
 from region import until
-from steady import Writer, read_all
+from steady import Writer, measured, read_all
 
 BULK = "persistent://public/default/bulk"
 # Promise P5 says 2 s on machines of their own; here four nodes and the clients share two cores.
@@ -64,8 +63,7 @@ def newcomer(cluster, folder):
 def main(folder):
     extra = f"lost_bookie_recovery_delay_seconds = {GRACE_S}\nre_replication_bytes_per_second = {RATE}"
     cluster = Cluster(folder, extra=extra)
-    told = {}
-    try:
+    with measured(cluster, folder) as told:
         pieces = fill(cluster)
         writer = Writer(cluster, pause_s=0.002)
         writer.start()
@@ -106,11 +104,6 @@ def main(folder):
         told["sent"] = len(writer.sent)
         for name in ("first_pause_s", "repair_pause_s", "second_pause_s"):
             assert told[name] <= PAUSE_MAX_S, f"{name}: {told[name]}"
-    finally:
-        print(json.dumps(told), flush=True)
-        cluster.stop()
-    with open(os.path.join(folder, "history.json"), "w") as file:
-        json.dump(told, file)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """A client that publishes numbers one by one to a cluster, and reads them back; an error ends it."""
 
+import contextlib
+import json
+import os
 import threading
 import time
 
@@ -7,6 +10,19 @@ import pulsar
 from region import until
 
 TOPIC = "persistent://public/default/steady"
+
+
+@contextlib.contextmanager
+def measured(cluster, folder):
+    """What is measured of a cluster: said when it ends, however it ends, and kept when it ends well."""
+    told = {}
+    try:
+        yield told
+    finally:
+        print(json.dumps(told), flush=True)
+        cluster.stop()
+    with open(os.path.join(folder, "history.json"), "w") as file:
+        json.dump(told, file)
 
 
 class Writer(threading.Thread):

@@ -110,7 +110,8 @@ const LINK_COUNT_BITS: u32 = 24;
 pub(crate) const LOG_FULL: &str = "the disk of this region is nearly full: publishing is refused, reading and deleting \
      go on; consume, delete topics or add space, then try again";
 /// What the operator of a node among several reads.
-const BOOKIE_FULL: &str = "the disk of this node is nearly full: other nodes keep new entries, reading and deleting go on;      consume, delete topics or add space";
+const BOOKIE_FULL: &str = "the disk of this node is nearly full: other nodes keep new entries, reading and deleting go \
+     on; consume, delete topics or add space";
 
 impl Core {
     pub fn new(

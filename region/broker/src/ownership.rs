@@ -9,8 +9,8 @@
 //! - I1  a topic is loaded only while its bundle is ours and not leaving, under the owner record's present version.
 //! - I3  a bundle is given up only when none of its topics is loaded.
 //!
-//! **Not here**  Lookups and assignments (`lookups`); dividing a bundle (`split`). The picture of nodes and owners, and what a compare-and-put holds
-//! (`cluster`); who is alive (`node`).
+//! **Not here**  Lookups and assignments (`lookups`); dividing a bundle (`split`). The picture of nodes and owners, and what a
+//! compare-and-put holds (`cluster`); who is alive (`node`).
 
 use crate::broker::Broker;
 use crate::core::{Core, Members};

@@ -228,6 +228,21 @@ fn i3_a_node_that_ends_gives_its_bundles_up_and_gets_no_new_ones() {
 }
 
 #[test]
+fn a_bundle_on_its_way_to_a_node_that_went_down_is_free_for_whoever_is_asked_next() {
+    let mut bed = Bed::new(true);
+    bed.give(1);
+    bed.ask(create());
+    let bundle = bed.broker.core().bundle_of(&topic()).unwrap();
+    let wish = bed.broker.core().cluster.view().unwrap().move_bundle(&bundle, NodeId(2)).unwrap();
+    // Node 2 goes down, and this one hears of the wish first.
+    let writes = vec![Write::Delete { key: keys::alive_key(NodeId(2)) }];
+    bed.store.apply(&MetaRequest::Txn { compare: Vec::new(), writes });
+    let (_, events) = bed.store.apply(&wish);
+    bed.hear(BrokerInput::MetaEvents(events));
+    assert_eq!(bed.owner(), Owner::Nobody);
+}
+
+#[test]
 fn an_unloaded_bundle_is_free_for_whoever_is_asked_next() {
     let mut bed = Bed::new(true);
     bed.give(1);

@@ -120,8 +120,8 @@ fn limbo_outlives_the_file_that_its_record_stood_in() {
     assert_eq!(world.add(50, 0, 10), AddOutcome::Stored);
 }
 
-#[test]
-fn the_cleaner_keeps_a_file_that_it_cannot_copy_out_of() {
+/// A world whose cleaner could not copy entry 0 of ledger 1 out of its file.
+fn half_cleaned() -> (World, FileId) {
     let mut world = small();
     for entry in 0..6 {
         world.add(1, entry, 3000);
@@ -134,6 +134,12 @@ fn the_cleaner_keeps_a_file_that_it_cannot_copy_out_of() {
     }
     world.delete(2);
     world.clean(40);
+    (world, file)
+}
+
+#[test]
+fn the_cleaner_keeps_a_file_that_it_cannot_copy_out_of() {
+    let (mut world, file) = half_cleaned();
     assert!(world.disk.files.contains_key(&file));
     assert_eq!(world.missing(1, 6), (vec![(0, 1)], 6), "what it could not copy is named");
     assert_eq!(world.read(1, 0, 1), ReadOutcome::Unknown);
@@ -192,18 +198,7 @@ fn i1_of_very_much_damage_a_bounded_part_is_remembered_and_goes_with_its_ledger(
 
 #[test]
 fn a_file_that_could_not_be_emptied_goes_once_its_damage_is_repaired() {
-    let mut world = small();
-    for entry in 0..6 {
-        world.add(1, entry, 3000);
-        world.add(2, entry, 6000);
-    }
-    let (file, range) = place_of(&world, 1, 0, 3000);
-    world.disk.files.get_mut(&file).unwrap()[range.start] ^= 1;
-    for entry in 0..6 {
-        world.add(3, entry, 9000);
-    }
-    world.delete(2);
-    world.clean(40);
+    let (mut world, file) = half_cleaned();
     world.ask_recovery_add(1, 0, 3000);
     world.settle();
     world.clean(40);
