@@ -7,7 +7,7 @@
 //!
 //! **Not here**  Who the gateway is (`node`), what the frames of regions mean (`link`, `broker`).
 
-use crate::peer::{self, PeerFrameError, PieceWriter};
+use crate::peer::{self, Opened, PeerFrameError, PieceWriter};
 use crate::region::{self, RegionFrame};
 use base::{NamespaceName, RegionName};
 use bytes::{Buf, Bytes, BytesMut};
@@ -102,30 +102,31 @@ pub fn encode(frame: &ClusterFrame, out: &mut Vec<Bytes>) {
 /// [`PeerFrameError`] for damage and for what this build does not know.
 pub fn decode(bytes: &Bytes) -> Result<ClusterFrame, PeerFrameError> {
     let (head, mut rest) = split(bytes, HEAD_BYTES_MAX)?;
-    let (kind, mut fields) = peer::open(&head)?;
+    let (kind, mut opened) = peer::open(&head)?;
     if kind == kind::LOAD {
-        let frame = take_load(&mut fields)?;
-        peer::finish((), &fields)?;
-        return peer::finish(frame, &rest);
+        let frame = take_load(&mut opened.fields)?;
+        peer::nothing_left(&rest)?;
+        return peer::finish(frame, &opened);
     }
-    let region = RegionName::parse(&peer::take_text(&mut fields)?)?;
-    let mut inner = |fields: &Bytes| {
-        peer::finish((), fields)?;
+    let region = RegionName::parse(&peer::take_text(&mut opened.fields)?)?;
+    let mut inner = |opened: &Opened| {
+        peer::finish((), opened)?;
         let (frame, behind) = split(&std::mem::take(&mut rest), u32::MAX)?;
-        peer::finish(region::decode(&frame)?, &behind)
+        peer::nothing_left(&behind)?;
+        region::decode(&frame)
     };
     let frame = match kind {
         kind::REGION_UP => ClusterFrame::RegionUp { region },
-        kind::REGION_DOWN => ClusterFrame::RegionDown { region, reason: peer::take_text(&mut fields)? },
+        kind::REGION_DOWN => ClusterFrame::RegionDown { region, reason: peer::take_text(&mut opened.fields)? },
         kind::OUTBOUND => {
-            let group = fields.try_get_u64()?;
-            return Ok(ClusterFrame::Outbound { to: region, group, frame: inner(&fields)? });
+            let group = opened.fields.try_get_u64()?;
+            return Ok(ClusterFrame::Outbound { to: region, group, frame: inner(&opened)? });
         }
-        kind::INBOUND => return Ok(ClusterFrame::Inbound { from: region, frame: inner(&fields)? }),
+        kind::INBOUND => return Ok(ClusterFrame::Inbound { from: region, frame: inner(&opened)? }),
         other => return Err(PeerFrameError::UnknownKind(other)),
     };
-    peer::finish((), &fields)?;
-    peer::finish(frame, &rest)
+    peer::nothing_left(&rest)?;
+    peer::finish(frame, &opened)
 }
 
 fn take_load(fields: &mut Bytes) -> Result<ClusterFrame, PeerFrameError> {

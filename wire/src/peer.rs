@@ -1,11 +1,14 @@
 //! The envelope of frames between Meridian's own processes: region to region, and ledger client to bookie.
 //!
-//! **What**  Layout, big-endian: u32 length of everything behind it, u32 CRC32C of everything behind that, u8 version = 1,
-//! u8 kind, fields. Variable parts carry their length in front. [`PieceWriter`] writes a frame as pieces, so that bodies of
-//! entries are never copied; [`open`] checks an arrived frame, whose parts are then slices of it.
+//! **What**  Layout, big-endian: u32 length of everything behind it, u32 CRC32C, u8 version = 2, u8 kind, u32 length of the
+//! bodies, fields, bodies of entries. Variable parts of fields carry their length in front. The frame's checksum covers
+//! version to fields; each entry brings its own among the fields ([`EntryData::checksum`]), which was computed once, where
+//! the entry was made, and is stored with it. [`PieceWriter`] writes a frame as pieces, so that bodies are never copied;
+//! [`open`] checks an arrived frame, whose parts are then slices of it.
 //!
 //! **Invariants**
-//! - I1  a flipped bit anywhere behind the length is detected.
+//! - I1  a flipped bit anywhere behind the length is detected: here, or in an entry on its way to a disk
+//!   ([`take_entry_unread`]) by whoever reads it from there, as damage of the disk is.
 //! - I2  an entry id that arrived is at least −1 and below 2^63 − 1, so its successor exists.
 //!
 //! **Not here**  What the kinds mean (`region`, `bookie`).
@@ -19,10 +22,14 @@ use crate::split;
 use base::{EntryData, EntryId, ErrorClass, LedgerId, NameError, Position, RequestId};
 use bytes::{Buf, BufMut, Bytes, BytesMut, TryGetError};
 
-/// The only version of the envelope so far.
-const VERSION: u8 = 1;
+/// The version of the envelope that is spoken. Version 1 had one checksum over fields and bodies.
+const VERSION: u8 = 2;
 /// Length and checksum, in bytes.
 const PREFIX_BYTES: usize = 8;
+/// Behind them: version, kind and the length of the bodies.
+const HEAD_BYTES: usize = 6;
+/// Where the length of the bodies stands.
+const BODIES_AT: usize = PREFIX_BYTES + 2;
 
 /// Why a frame, and with it the stream, cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,123 +93,123 @@ pub(crate) fn next_frame(buf: &mut BytesMut, frame_max: u32) -> Result<Option<By
     }
 }
 
+/// What of an opened frame has not been read yet.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) fields: Bytes,
+    bodies: Bytes,
+}
+
 /// Checks a frame (without its length) and gives its kind and its fields.
-pub(crate) fn open(frame: &Bytes) -> Result<(u8, Bytes), PeerFrameError> {
-    let mut fields = frame.clone();
-    let stored = fields.try_get_u32()?;
-    let computed = crc32c::crc32c(&fields);
-    if stored != computed {
-        return Err(PeerFrameError::ChecksumMismatch { stored, computed });
-    }
-    let version = fields.try_get_u8()?;
+pub(crate) fn open(frame: &Bytes) -> Result<(u8, Opened), PeerFrameError> {
+    let mut behind = frame.clone();
+    let stored = behind.try_get_u32()?;
+    let mut head = behind.clone();
+    let (version, kind) = (head.try_get_u8()?, head.try_get_u8()?);
     if version != VERSION {
         return Err(PeerFrameError::UnknownVersion(version));
     }
-    Ok((fields.try_get_u8()?, fields))
+    let bodies_bytes = usize::try_from(head.try_get_u32()?).map_err(|_| PeerFrameError::Truncated)?;
+    let fields_end = behind.len().checked_sub(bodies_bytes).filter(|end| *end >= HEAD_BYTES);
+    let bodies = behind.split_off(fields_end.ok_or(PeerFrameError::Truncated)?);
+    let computed = crc32c::crc32c(&behind);
+    if stored != computed {
+        return Err(PeerFrameError::ChecksumMismatch { stored, computed });
+    }
+    Ok((kind, Opened { fields: behind.split_off(HEAD_BYTES), bodies }))
 }
 
 /// Ends the reading of a frame: nothing may be left.
-pub(crate) fn finish<T>(value: T, fields: &Bytes) -> Result<T, PeerFrameError> {
-    if fields.is_empty() { Ok(value) } else { Err(PeerFrameError::TrailingBytes(fields.len())) }
+pub(crate) fn finish<T>(value: T, rest: &Opened) -> Result<T, PeerFrameError> {
+    nothing_left(&rest.fields).and_then(|()| nothing_left(&rest.bodies)).map(|()| value)
 }
 
-/// Writes one frame as a list of pieces.
+pub(crate) fn nothing_left(rest: &Bytes) -> Result<(), PeerFrameError> {
+    if rest.is_empty() { Ok(()) } else { Err(PeerFrameError::TrailingBytes(rest.len())) }
+}
+
+/// Writes one frame as a list of pieces: all fields, then every body.
 pub(crate) struct PieceWriter<'a> {
     out: &'a mut Vec<Bytes>,
-    /// Where in `out` the frame's first piece belongs.
+    /// Where in `out` the fields belong.
     start: usize,
-    /// The first piece, once it is complete but for length and checksum.
-    first: Option<BytesMut>,
-    current: BytesMut,
+    fields: BytesMut,
+    bodies_bytes: usize,
 }
 
 impl<'a> PieceWriter<'a> {
     /// Begins a frame; `capacity` is a guess at the bytes of its fields.
     pub(crate) fn new(kind: u8, capacity: usize, out: &'a mut Vec<Bytes>) -> Self {
-        let mut current = BytesMut::with_capacity(PREFIX_BYTES + 2 + capacity);
-        current.put_bytes(0, PREFIX_BYTES);
-        current.put_u8(VERSION);
-        current.put_u8(kind);
+        let mut fields = BytesMut::with_capacity(PREFIX_BYTES + HEAD_BYTES + capacity);
+        fields.put_bytes(0, PREFIX_BYTES);
+        fields.put_u8(VERSION);
+        fields.put_u8(kind);
+        fields.put_u32(0);
         let start = out.len();
-        Self { out, start, first: None, current }
+        out.push(Bytes::new());
+        Self { out, start, fields, bodies_bytes: 0 }
     }
 
-    /// Appends both parts of an entry; the body becomes a piece of its own.
+    /// Appends an entry: lengths, checksum and head are fields, the body becomes a piece of its own.
     ///
     /// # Panics
     /// When the entry breaks the bounds of [`EntryData`].
     pub(crate) fn put_entry(&mut self, data: &EntryData) {
-        self.current.put_u16(u16::try_from(data.head.len()).expect("EntryData: the head is at most 65,535 bytes"));
-        self.current.put_u32(u32::try_from(data.body.len()).expect("EntryData: the body is at most 2^31 bytes"));
-        self.current.put_slice(&data.head);
+        self.fields.put_u16(u16::try_from(data.head.len()).expect("EntryData: the head is at most 65,535 bytes"));
+        self.fields.put_u32(u32::try_from(data.body.len()).expect("EntryData: the body is at most 2^31 bytes"));
+        self.fields.put_u32(data.checksum());
+        self.fields.put_slice(&data.head);
         if !data.body.is_empty() {
-            self.end_piece();
+            self.bodies_bytes += data.body.len();
             self.out.push(data.body.clone());
         }
     }
 
-    fn end_piece(&mut self) {
-        let piece = self.current.split();
-        if self.first.is_none() {
-            self.first = Some(piece);
-            self.out.push(Bytes::new());
-        } else if !piece.is_empty() {
-            self.out.push(piece.freeze());
-        }
-    }
-
-    /// Ends the frame: fills in length and checksum.
+    /// Ends the frame: fills in lengths and checksum.
     ///
     /// # Panics
     /// When the frame reaches 4 GiB, which no caller can build within its own limits.
     pub(crate) fn finish(mut self) {
-        self.end_piece();
-        let Some(mut first) = self.first.take() else { return };
-        let mut pieces = self.out.iter_mut().skip(self.start);
-        let place = pieces.next();
-        let mut checksum = crc32c::crc32c(first.get(PREFIX_BYTES..).unwrap_or_default());
-        let mut length = first.len() - split::LENGTH_BYTES;
-        for piece in pieces {
-            checksum = crc32c::crc32c_append(checksum, piece);
-            length += piece.len();
-        }
+        let length = self.fields.len() - split::LENGTH_BYTES + self.bodies_bytes;
         let length = u32::try_from(length).expect("peer: a frame is below 4 GiB");
-        let prefix = u64::from(length) << 32 | u64::from(checksum);
-        if let (Some(place), Some(room)) = (place, first.first_chunk_mut::<PREFIX_BYTES>()) {
-            *room = prefix.to_be_bytes();
-            *place = first.freeze();
-        }
+        // Bodies are shorter than the frame.
+        let bodies = u32::try_from(self.bodies_bytes).unwrap_or(u32::MAX);
+        self.fields[BODIES_AT..][..4].copy_from_slice(&bodies.to_be_bytes());
+        let checksum = crc32c::crc32c(&self.fields[PREFIX_BYTES..]);
+        self.fields[..4].copy_from_slice(&length.to_be_bytes());
+        self.fields[4..PREFIX_BYTES].copy_from_slice(&checksum.to_be_bytes());
+        self.out[self.start] = self.fields.freeze();
     }
 }
 
 /// The fields that frames are made of.
 impl PieceWriter<'_> {
     pub(crate) fn put_u8(&mut self, value: u8) {
-        self.current.put_u8(value);
+        self.fields.put_u8(value);
     }
 
     pub(crate) fn put_u16(&mut self, value: u16) {
-        self.current.put_u16(value);
+        self.fields.put_u16(value);
     }
 
     pub(crate) fn put_u32(&mut self, value: u32) {
-        self.current.put_u32(value);
+        self.fields.put_u32(value);
     }
 
     pub(crate) fn put_u64(&mut self, value: u64) {
-        self.current.put_u64(value);
+        self.fields.put_u64(value);
     }
 
     pub(crate) fn put_flag(&mut self, value: bool) {
-        self.current.put_u8(u8::from(value));
+        self.fields.put_u8(u8::from(value));
     }
 
     pub(crate) fn put_entry_id(&mut self, entry: EntryId) {
-        self.current.put_i64(entry.0);
+        self.fields.put_i64(entry.0);
     }
 
     pub(crate) fn put_position(&mut self, position: Position) {
-        self.current.put_u64(position.ledger.0);
+        self.fields.put_u64(position.ledger.0);
         self.put_entry_id(position.entry);
     }
 
@@ -214,13 +221,13 @@ impl PieceWriter<'_> {
     }
 
     pub(crate) fn put_request_id(&mut self, id: RequestId) {
-        self.current.put_u64(id.owner.0);
-        self.current.put_u64(id.seq);
+        self.fields.put_u64(id.owner.0);
+        self.fields.put_u64(id.seq);
     }
 
     pub(crate) fn put_blob(&mut self, bytes: &[u8]) {
-        self.current.put_u32(u32::try_from(bytes.len()).expect("peer: a field is below 4 GiB"));
-        self.current.put_slice(bytes);
+        self.fields.put_u32(u32::try_from(bytes.len()).expect("peer: a field is below 4 GiB"));
+        self.fields.put_slice(bytes);
     }
 }
 
@@ -254,11 +261,27 @@ pub(crate) fn take_request_id(fields: &mut Bytes) -> Result<RequestId, PeerFrame
     Ok(RequestId { owner, seq: fields.try_get_u64()? })
 }
 
-pub(crate) fn take_entry(fields: &mut Bytes) -> Result<EntryData, PeerFrameError> {
+/// The next entry.
+///
+/// # Errors
+/// `ChecksumMismatch` when it does not hold.
+pub(crate) fn take_entry(rest: &mut Opened) -> Result<EntryData, PeerFrameError> {
+    let data = take_entry_unread(rest)?;
+    if data.holds() {
+        return Ok(data);
+    }
+    let (stored, computed) = (data.checksum(), EntryData::new(data.head, data.body).checksum());
+    Err(PeerFrameError::ChecksumMismatch { stored, computed })
+}
+
+/// The next entry, whose bytes nobody looks at here: its checksum goes to disk with it.
+pub(crate) fn take_entry_unread(rest: &mut Opened) -> Result<EntryData, PeerFrameError> {
+    let Opened { fields, bodies } = rest;
     let head_bytes = u32::from(fields.try_get_u16()?);
     let body_bytes = fields.try_get_u32()?;
+    let checksum = fields.try_get_u32()?;
     let head = take(fields, head_bytes)?;
-    Ok(EntryData::new(head, take(fields, body_bytes)?))
+    Ok(EntryData::with_checksum(head, take(bodies, body_bytes)?, checksum))
 }
 
 pub(crate) fn take_blob(fields: &mut Bytes) -> Result<Bytes, PeerFrameError> {

@@ -193,12 +193,14 @@ pub fn bookie_frames(data: &[u8]) {
     }
 }
 
-/// A frame between Meridian's processes, without its length: checksum, version, and `kind_and_fields`.
-fn sealed(kind_and_fields: &[u8]) -> Bytes {
-    let mut covered = vec![1];
-    covered.extend_from_slice(kind_and_fields);
-    let mut frame = BytesMut::with_capacity(4 + covered.len());
-    frame.put_u32(crc32c::crc32c(&covered));
-    frame.put_slice(&covered);
+/// A frame between Meridian's processes, without its length: checksum, version, and what stands behind it in `rest`: kind,
+/// length of the bodies, fields, bodies.
+fn sealed(rest: &[u8]) -> Bytes {
+    let bodies = rest.get(1..5).and_then(|field| <[u8; 4]>::try_from(field).ok()).map_or(0, u32::from_be_bytes);
+    let covered = rest.len().saturating_sub(usize::try_from(bodies).unwrap_or(usize::MAX));
+    let mut frame = BytesMut::with_capacity(5 + rest.len());
+    frame.put_u32(crc32c::crc32c_append(crc32c::crc32c(&[2]), &rest[..covered]));
+    frame.put_u8(2);
+    frame.put_slice(rest);
     frame.freeze()
 }

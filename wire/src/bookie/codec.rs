@@ -6,7 +6,7 @@
 use super::{
     AddOutcome, BookieRequest, BookieResponse, EntryRange, InLimbo, LacOutcome, LimboFound, ReadOutcome, StoredEntry,
 };
-use crate::peer::{self, PeerFrameError, PieceWriter};
+use crate::peer::{self, Opened, PeerFrameError, PieceWriter};
 use base::LedgerId;
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -189,13 +189,14 @@ fn put_read_outcome(outcome: &ReadOutcome, writer: &mut PieceWriter<'_>) {
     }
 }
 
-/// Decodes one request, given without its length. Its body is a slice of `frame`.
+/// Decodes one request, given without its length. Its body is a slice of `frame`; whether an entry that is to be stored
+/// holds is not looked at, since its checksum is stored with it.
 ///
 /// # Errors
-/// [`PeerFrameError`] for bytes that are damaged, cut, followed by more, or no request.
+/// [`PeerFrameError`] for fields that are damaged, cut, followed by more, or no request.
 pub fn decode_request(frame: &Bytes) -> Result<BookieRequest, PeerFrameError> {
     let (kind, mut rest) = peer::open(frame)?;
-    let fields = &mut rest;
+    let fields = &mut rest.fields;
     let id = peer::take_request_id(fields)?;
     let ledger = LedgerId(fields.try_get_u64()?);
     let request = match kind {
@@ -205,7 +206,7 @@ pub fn decode_request(frame: &Bytes) -> Result<BookieRequest, PeerFrameError> {
             entry: peer::take_entry_id(fields)?,
             lac: peer::take_entry_id(fields)?,
             recovery: peer::take_flag(fields)?,
-            data: peer::take_entry(fields)?,
+            data: peer::take_entry_unread(&mut rest)?,
         },
         kind::READ => BookieRequest::Read {
             id,
@@ -222,7 +223,7 @@ pub fn decode_request(frame: &Bytes) -> Result<BookieRequest, PeerFrameError> {
         kind::MISSING => BookieRequest::Missing { id, ledger, range: take_range(fields)? },
         other => return Err(PeerFrameError::UnknownKind(other)),
     };
-    peer::finish(request, fields)
+    peer::finish(request, &rest)
 }
 
 /// Decodes one response, given without its length. Bodies of entries are slices of `frame`.
@@ -231,7 +232,7 @@ pub fn decode_request(frame: &Bytes) -> Result<BookieRequest, PeerFrameError> {
 /// [`PeerFrameError`] for bytes that are damaged, cut, followed by more, or no response.
 pub fn decode_response(frame: &Bytes) -> Result<BookieResponse, PeerFrameError> {
     let (kind, mut rest) = peer::open(frame)?;
-    let fields = &mut rest;
+    let fields = &mut rest.fields;
     let id = peer::take_request_id(fields)?;
     let ledger = LedgerId(fields.try_get_u64()?);
     let response = match kind {
@@ -241,7 +242,7 @@ pub fn decode_response(frame: &Bytes) -> Result<BookieResponse, PeerFrameError> 
             entry: peer::take_entry_id(fields)?,
             outcome: take_add_outcome(fields)?,
         },
-        kind::READ_DONE => BookieResponse::Read { id, ledger, outcome: take_read_outcome(fields)? },
+        kind::READ_DONE => BookieResponse::Read { id, ledger, outcome: take_read_outcome(&mut rest)? },
         kind::LAC => BookieResponse::Lac { id, ledger, outcome: take_lac_outcome(fields)? },
         kind::DELETED => BookieResponse::Deleted { id, ledger },
         kind::LIFTED => BookieResponse::Repaired { id, ledger, lifted: peer::take_flag(fields)? },
@@ -256,7 +257,7 @@ pub fn decode_response(frame: &Bytes) -> Result<BookieResponse, PeerFrameError> 
         }
         other => return Err(PeerFrameError::UnknownKind(other)),
     };
-    peer::finish(response, fields)
+    peer::finish(response, &rest)
 }
 
 fn take_range(fields: &mut Bytes) -> Result<EntryRange, PeerFrameError> {
@@ -291,17 +292,17 @@ fn take_add_outcome(fields: &mut Bytes) -> Result<AddOutcome, PeerFrameError> {
     }
 }
 
-fn take_read_outcome(fields: &mut Bytes) -> Result<ReadOutcome, PeerFrameError> {
-    match fields.try_get_u8()? {
+fn take_read_outcome(rest: &mut Opened) -> Result<ReadOutcome, PeerFrameError> {
+    match rest.fields.try_get_u8()? {
         outcome::DONE => {
-            let count = fields.try_get_u32()?;
+            let count = rest.fields.try_get_u32()?;
             // The list grows with the entries that are really there, not by the declared count.
             let mut entries = Vec::new();
             for _ in 0..count {
                 entries.push(StoredEntry {
-                    entry: peer::take_entry_id(fields)?,
-                    lac: peer::take_entry_id(fields)?,
-                    data: peer::take_entry(fields)?,
+                    entry: peer::take_entry_id(&mut rest.fields)?,
+                    lac: peer::take_entry_id(&mut rest.fields)?,
+                    data: peer::take_entry(rest)?,
                 });
             }
             Ok(ReadOutcome::Entries(entries))

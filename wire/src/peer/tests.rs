@@ -1,6 +1,9 @@
 //! Tests of the envelope: every way in which a frame can be wrong has its own error.
 
-use super::{PeerFrameError, PieceWriter, finish, next_frame, open, take_entry_id, take_flag, take_text};
+use super::{
+    HEAD_BYTES, PeerFrameError, PieceWriter, finish, next_frame, nothing_left, open, take_entry, take_entry_id,
+    take_entry_unread, take_flag, take_text,
+};
 use base::{EntryData, EntryId};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -17,20 +20,39 @@ fn frame(fill: impl FnOnce(&mut PieceWriter<'_>)) -> Bytes {
 
 #[test]
 fn an_empty_frame_opens() {
-    let (kind, fields) = open(&frame(|_| ())).unwrap();
-    assert_eq!((kind, fields.len()), (7, 0));
-    assert_eq!(finish((), &fields), Ok(()));
+    let (kind, rest) = open(&frame(|_| ())).unwrap();
+    assert_eq!((kind, rest.fields.len()), (7, 0));
+    assert_eq!(finish((), &rest), Ok(()));
 }
 
 #[test]
-fn every_flipped_bit_is_detected() {
-    let good = frame(|writer| writer.put_u64(0x0123_4567_89ab_cdef));
+fn every_flipped_bit_is_detected_when_the_entry_is_read_at_the_latest() {
+    let entry = || EntryData::new(Bytes::from_static(b"head"), Bytes::from_static(b"body"));
+    let good = frame(|writer| {
+        writer.put_u64(0x0123_4567_89ab_cdef);
+        writer.put_entry(&entry());
+    });
     for place in 0..good.len() {
         for bit in 0..8 {
             let mut damaged = good.to_vec();
             damaged[place] ^= 1 << bit;
-            let error = open(&damaged.into()).unwrap_err();
-            assert!(matches!(error, PeerFrameError::ChecksumMismatch { .. }), "peer I1: byte {place} bit {bit}");
+            let damaged = Bytes::from(damaged);
+            let in_body = place >= good.len() - entry().body.len();
+            match open(&damaged) {
+                Err(error) => assert!(!in_body, "peer I1: byte {place} bit {bit}: {error}"),
+                Ok((_, mut rest)) => {
+                    assert!(in_body, "peer I1: byte {place} bit {bit}");
+                    rest.fields.advance(8);
+                    assert!(!take_entry_unread(&mut rest).unwrap().holds(), "peer I1: byte {place} bit {bit}");
+                    let (_, mut rest) = open(&damaged).unwrap();
+                    rest.fields.advance(8);
+                    let error = take_entry(&mut rest).unwrap_err();
+                    assert!(
+                        matches!(error, PeerFrameError::ChecksumMismatch { .. }),
+                        "peer I1: byte {place} bit {bit}"
+                    );
+                }
+            }
         }
     }
 }
@@ -44,21 +66,28 @@ fn bodies_stay_pieces_of_their_own_and_empty_ones_make_none() {
     writer.put_entry(&EntryData::default());
     writer.put_entry(&EntryData::new(Bytes::from_static(b"head"), body.clone()));
     writer.finish();
-    assert_eq!(pieces.len(), 5, "{pieces:?}");
-    assert_eq!((pieces[2].as_ptr(), pieces[4].as_ptr()), (body.as_ptr(), body.as_ptr()));
+    assert_eq!(pieces.len(), 4, "{pieces:?}");
+    assert_eq!((pieces[2].as_ptr(), pieces[3].as_ptr()), (body.as_ptr(), body.as_ptr()));
     let mut buf = BytesMut::from(&pieces[1..].concat()[..]);
-    assert!(open(&next_frame(&mut buf, 100).unwrap().unwrap()).is_ok());
+    let (_, mut rest) = open(&next_frame(&mut buf, 100).unwrap().unwrap()).unwrap();
+    let lengths: Vec<usize> = (0..3).map(|_| take_entry(&mut rest).unwrap().len()).collect();
+    assert_eq!((lengths, finish((), &rest)), (vec![4, 0, 8], Ok(())));
 }
 
 #[test]
 fn other_versions_and_cut_frames_are_refused() {
-    let mut version_2 = BytesMut::new();
-    version_2.put_u32(crc32c::crc32c(&[2, 7]));
-    version_2.put_slice(&[2, 7]);
-    assert_eq!(open(&version_2.freeze()), Err(PeerFrameError::UnknownVersion(2)));
-    assert_eq!(open(&Bytes::from_static(b"abc")), Err(PeerFrameError::Truncated));
-    assert_eq!(open(&Bytes::from_static(&[0, 0, 0, 0])), Err(PeerFrameError::Truncated));
-    assert_eq!(finish((), &Bytes::from_static(b"more")), Err(PeerFrameError::TrailingBytes(4)));
+    for version in [1, 3] {
+        let mut other = BytesMut::new();
+        other.put_u32(crc32c::crc32c(&[version, 7]));
+        other.put_slice(&[version, 7]);
+        assert_eq!(open(&other.freeze()).unwrap_err(), PeerFrameError::UnknownVersion(version));
+    }
+    let good = frame(|_| ());
+    for cut in 0..good.len() {
+        assert_eq!(open(&good.slice(..cut)).unwrap_err(), PeerFrameError::Truncated, "cut at {cut}");
+    }
+    assert_eq!(good.len(), 4 + HEAD_BYTES);
+    assert_eq!(nothing_left(&Bytes::from_static(b"more")), Err(PeerFrameError::TrailingBytes(4)));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! **What**  The envelope of `peer` around the fields of each [`RegionFrame`], in the order of their declaration.
 
 use super::RegionFrame;
-use crate::peer::{self, PeerFrameError, PieceWriter};
+use crate::peer::{self, Opened, PeerFrameError, PieceWriter};
 use base::{RegionId, RegionName, TopicName};
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -97,12 +97,13 @@ fn kind_of(frame: &RegionFrame) -> u8 {
 /// [`PeerFrameError`] for bytes that are damaged, cut, followed by more, or of an unknown kind, and for names that break
 /// the rules of names.
 pub fn decode(frame: &Bytes) -> Result<RegionFrame, PeerFrameError> {
-    let (kind, mut fields) = peer::open(frame)?;
-    let frame = read(kind, &mut fields)?;
-    peer::finish(frame, &fields)
+    let (kind, mut rest) = peer::open(frame)?;
+    let frame = read(kind, &mut rest)?;
+    peer::finish(frame, &rest)
 }
 
-fn read(kind: u8, fields: &mut Bytes) -> Result<RegionFrame, PeerFrameError> {
+fn read(kind: u8, rest: &mut Opened) -> Result<RegionFrame, PeerFrameError> {
+    let fields = &mut rest.fields;
     Ok(match kind {
         kind::HELLO => RegionFrame::Hello {
             version: fields.try_get_u16()?,
@@ -127,7 +128,7 @@ fn read(kind: u8, fields: &mut Bytes) -> Result<RegionFrame, PeerFrameError> {
             link: fields.try_get_u64()?,
             previous: peer::take_position(fields)?,
             position: peer::take_position(fields)?,
-            data: peer::take_entry(fields)?,
+            data: peer::take_entry(rest)?,
         },
         kind::ACK => RegionFrame::Ack {
             link: fields.try_get_u64()?,

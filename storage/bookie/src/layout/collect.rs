@@ -127,7 +127,7 @@ pub fn collect(mut walk: Walk, ledger: LedgerId, from: EntryId, entries_max: u32
     found
 }
 
-/// Head and body of an entry as slices of the block.
+/// Head and body of an entry as slices of the block, with the checksum that was stored.
 pub(crate) fn entry_data(view: &RecordView, content: &Bytes) -> EntryData {
-    EntryData::new(content.slice(..view.head_len), content.slice(view.head_len..))
+    EntryData::with_checksum(content.slice(..view.head_len), content.slice(view.head_len..), view.content_crc)
 }

@@ -11,7 +11,7 @@
 //! | 8–15 | ledger |
 //! | 16–23 | entry (for `Freed` and `Loss`: the file; for `Suspect` and `Repaired`: the number of the loss) |
 //! | 24–31 | last confirmed entry that the writer knew (`Footer`: the file that follows; `Loss`: an offset) |
-//! | 32–35 | CRC32C of head and body |
+//! | 32–35 | CRC32C of head and body, computed where the entry was made |
 //! | 36–39 | CRC32C of bytes 0–35 |
 //!
 //! The header has a checksum of its own, so that a reader can step over records without reading what they hold.
@@ -118,7 +118,7 @@ pub struct RecordView {
     pub lac: EntryId,
     pub head_len: usize,
     pub body_len: usize,
-    content_crc: u32,
+    pub content_crc: u32,
 }
 
 impl RecordView {
@@ -232,7 +232,6 @@ fn build(kind: RecordKind, ledger: LedgerId, entry: EntryId, lac: EntryId, data:
     let (Ok(head_len), Ok(body_len)) = (head_len, body_len) else {
         panic!("Record: a head of {} and a body of {} bytes fit their fields", data.head.len(), data.body.len());
     };
-    let content_crc = crc32c::crc32c_append(crc32c::crc32c(&data.head), &data.body);
     let mut header = [0; RECORD_HEADER_BYTES];
     header[0] = kind.code();
     header[2..4].copy_from_slice(&head_len.to_le_bytes());
@@ -240,7 +239,7 @@ fn build(kind: RecordKind, ledger: LedgerId, entry: EntryId, lac: EntryId, data:
     header[8..16].copy_from_slice(&ledger.0.to_le_bytes());
     header[16..24].copy_from_slice(&entry.0.to_le_bytes());
     header[24..32].copy_from_slice(&lac.0.to_le_bytes());
-    header[32..36].copy_from_slice(&content_crc.to_le_bytes());
+    header[32..36].copy_from_slice(&data.checksum().to_le_bytes());
     let header_crc = crc32c::crc32c(&header[..36]);
     header[36..40].copy_from_slice(&header_crc.to_le_bytes());
     Record { header, head: data.head, body: data.body }

@@ -386,3 +386,16 @@ fn the_bytes_of_records_and_groups_are_pinned() {
     assert_eq!(hex(&bytes[40..]), "ddccbbaa2e000000010000000403020100000000d76ecec3");
     assert_eq!(group::GroupHeader::decode(&bytes).map(|(h, _)| h), Some(header));
 }
+
+#[test]
+fn an_entry_that_changed_on_its_way_to_the_disk_is_damaged_when_it_is_read() {
+    let made = data(1, 0, 100);
+    let mut changed = made.body.to_vec();
+    changed[7] ^= 1;
+    let arrived = EntryData::with_checksum(made.head.clone(), changed.into(), made.checksum());
+    for (sent, whole) in [(made, true), (arrived, false)] {
+        let record = entry_record(LedgerId(1), EntryId(0), EntryId::NONE, sent);
+        let view = RecordView::decode(&record.header).unwrap();
+        assert_eq!(view.content_holds(&[&record.head[..], &record.body[..]].concat()), whole);
+    }
+}
