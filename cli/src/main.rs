@@ -54,6 +54,13 @@ enum Command {
     /// Make the certificates that the nodes of a region share
     #[command(subcommand)]
     Identity(identity::IdentityCommand),
+    /// Kills a server that stands still; started by `meridian server`
+    #[command(name = server::watchdog::SUBCOMMAND, hide = true)]
+    Watchdog {
+        process: i32,
+        /// Milliseconds.
+        limit: u64,
+    },
     /// Not built yet: geo status|verify|switchover|failover|failback
     #[command(hide = true)]
     Geo(Unbuilt),
@@ -87,6 +94,10 @@ fn main() -> ExitCode {
         Command::Admin(args) => admin::run(args),
         Command::Token(command) => token::run(command),
         Command::Identity(command) => identity::run(command),
+        Command::Watchdog { process, limit } => {
+            server::watchdog::watch(process, std::time::Duration::from_millis(limit))
+                .map_err(|error| Failure::io(format!("cannot watch process {process}"), error))
+        }
         Command::Geo(_) => Err(Failure::unbuilt("meridian geo")),
         Command::Explain(_) => Err(Failure::unbuilt("meridian explain")),
         Command::Trace(_) => Err(Failure::unbuilt("meridian trace")),

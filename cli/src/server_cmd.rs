@@ -81,6 +81,9 @@ pub(crate) fn run(args: &ServerArgs) -> Result<(), Failure> {
             ignored.len()
         );
     }
+    let guarded = server::watchdog::guard(&config);
+    guarded
+        .map_err(|error| Failure::io("cannot start the watchdog: set [node] watchdog_ms = 0 to do without", error))?;
     let server = Server::start(config).map_err(|error| Failure::with_code(error.exit_code(), error))?;
     let announce = || {
         term::line(&server.ready_line())?;

@@ -68,7 +68,7 @@ class KillAll(Fault):
 
 
 class Freeze(Fault):
-    """SIGSTOP: the process believes that no time has passed and goes on as what it was."""
+    """SIGSTOP of the server and its watchdog: the process believes that no time has passed and goes on as what it was."""
 
     number, hold_s = "F4/F5", 5.0
 
@@ -77,6 +77,20 @@ class Freeze(Fault):
 
     def heal(self, cluster, net, node):
         node.thaw()
+
+
+class Stop(Fault):
+    """SIGSTOP of the server alone: its watchdog kills it, and it is started again."""
+
+    number, hold_s = "F4/F5", 5.0
+
+    def inject(self, cluster, net, node):
+        os.kill(node.process.pid, signal.SIGSTOP)
+
+    def heal(self, cluster, net, node):
+        code = node.process.wait(timeout=10)
+        assert code == -signal.SIGKILL, f"{node.name}-{node.index} stood still and ended with {code}"
+        node.start()
 
 
 class Apart(Fault):
@@ -250,7 +264,7 @@ class VoteFails(MetadataWriteFails):
         super().heal(cluster, net, node)
 
 
-KINDS = {"kill": Kill, "freeze": Freeze, "apart": Apart, "deaf": Deaf, "mute": Mute, "bridge": Bridge,
+KINDS = {"kill": Kill, "freeze": Freeze, "stop": Stop, "apart": Apart, "deaf": Deaf, "mute": Mute, "bridge": Bridge,
          "slow-disk": SlowDisk, "sync-fails": SyncFails, "write-fails": WriteFails, "short-write": ShortWrite,
          "metadata-write-fails": MetadataWriteFails}
 # The three places that R10 names; the owner is that of a topic under load, the other is neither owner nor leader.

@@ -45,10 +45,17 @@ class Region:
         self.process.wait()
 
     def freeze(self):
-        self.process.send_signal(signal.SIGSTOP)
+        """Stops the server and its watchdog: as if the whole machine stood still."""
+        for pid in (*self.watchdogs(), self.process.pid):
+            os.kill(pid, signal.SIGSTOP)
 
     def thaw(self):
-        self.process.send_signal(signal.SIGCONT)
+        for pid in (*self.watchdogs(), self.process.pid):
+            os.kill(pid, signal.SIGCONT)
+
+    def watchdogs(self):
+        """The processes that the server has started."""
+        return [int(pid) for pid in open(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read().split()]
 
     def stop(self):
         self.process.terminate()

@@ -60,7 +60,8 @@ pub(super) fn write_files(data: &Path, places: &[NodePlace]) -> Result<Tokens, F
     }
 }
 
-/// The section of a node that has others beside it: all of a region's nodes found it, under one identity.
+/// The section of a node that has others beside it: all of a region's nodes found it, under one identity. To freeze a node
+/// and to see it wake up is part of the show, so nobody kills it meanwhile.
 fn several_toml(data: &Path, place: &NodePlace, places: &[NodePlace]) -> Result<String, Failure> {
     let nodes: Vec<String> = places
         .iter()
@@ -75,7 +76,7 @@ fn several_toml(data: &Path, place: &NodePlace, places: &[NodePlace]) -> Result<
     server::create_identity(&identity, &region).map_err(|error| Failure::io("cannot make an identity", error))?;
     let identity = Value::from(identity.display().to_string());
     let (founders, port) = (nodes.join(", "), place.peer_port);
-    Ok(format!("\n[node]\nfounders = [{founders}]\npeer_port = {port}\nidentity = {identity}\n"))
+    Ok(format!("\n[node]\nfounders = [{founders}]\npeer_port = {port}\nidentity = {identity}\nwatchdog_ms = 0\n"))
 }
 
 fn node_toml(place: &NodePlace, secret: &Path) -> String {

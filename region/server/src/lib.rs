@@ -21,6 +21,7 @@ mod shard;
 mod stop;
 mod task;
 mod watch;
+pub mod watchdog;
 
 pub use boot::{BootError, Server};
 pub use config::ServerConfig;

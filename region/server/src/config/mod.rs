@@ -55,6 +55,8 @@ pub struct NodeConfig {
     pub lost_after_s: u64,
     /// How fast lost copies are made again, bytes per second.
     pub repair_bytes_per_s: u64,
+    /// After how long a process that stands still is killed, milliseconds; 0: never.
+    pub watchdog_ms: u64,
     pub balance: BalanceConfig,
 }
 
@@ -163,6 +165,7 @@ impl ServerConfig {
                 voter_grace_s: 600,
                 lost_after_s: 30,
                 repair_bytes_per_s: 16 << 20,
+                watchdog_ms: 500,
                 ..NodeConfig::default()
             },
         }
@@ -210,6 +213,13 @@ impl ServerConfig {
         if node.founders.len() == 1 {
             let rule = "one founder is a region of one node: leave the setting out, or name all of the first nodes";
             return Err(ConfigError::new("[node] founders", rule));
+        }
+        if node.watchdog_ms != 0 && !(100..=60_000).contains(&node.watchdog_ms) {
+            let rule = format!(
+                "{} ms: less than 100 would kill a node that is only busy, more than 60000 nobody waits for; 0 turns it off",
+                node.watchdog_ms
+            );
+            return Err(ConfigError::new("[node] watchdog_ms", rule));
         }
         if node.is_of_several() && node.peer_port == 0 {
             let rule = "the other nodes must know the port: name one";

@@ -83,6 +83,7 @@ pub(super) const SETTINGS: &[Setting] = settings! {
     "node" "voter_grace_seconds" "" |s, v| number(&mut s.config.node.voter_grace_s, v);
     "node" "lost_bookie_recovery_delay_seconds" "lostBookieRecoveryDelay" |s, v| number(&mut s.config.node.lost_after_s, v);
     "node" "re_replication_bytes_per_second" "" |s, v| number(&mut s.config.node.repair_bytes_per_s, v);
+    "node" "watchdog_ms" "" |s, v| number(&mut s.config.node.watchdog_ms, v);
     "node" "load_balancer_enabled" "loadBalancerEnabled" |s, v| flag(&mut s.config.node.balance.enabled, v);
     "node" "load_balancer_shedding_enabled" "loadBalancerSheddingEnabled" |s, v| flag(&mut s.config.node.balance.shedding, v);
     "node" "load_balancer_interval_seconds" "" |s, v| number(&mut s.config.node.balance.interval_s, v);
