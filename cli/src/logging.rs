@@ -3,9 +3,12 @@
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
+/// openraft complains ten times per second and node of those that do not answer; `peer` says once that they are gone.
+const QUIET: &str = "info,openraft=off";
+
 /// Starts logging. A second call changes nothing.
 pub(crate) fn start() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,openraft=warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // An error means that somebody else set it up before, which is as good.
     let _ = if std::io::stderr().is_terminal() {

@@ -112,6 +112,9 @@ def three_nodes():
                     told = bench(scenario, nodes[0], f"three-nodes-{name}-{who}-{number}", *flags, nodes=nodes)
                     legs[who] += told["rounds"]
             compare_three(name, **legs)
+        told = bench("topics", three.nodes[0], "three-nodes-topics", "--count", "2000", nodes=three.nodes)["legs"]
+        note("R12_topic_creates_per_raw_sync_with_64_in_flight", round(told[1]["creates_per_raw_sync"], 1))
+        note("R12_topic_creates_per_s_with_64_in_flight", round(told[1]["count"] / told[1]["seconds"]))
         note("three_nodes_peak_rss_mib", [rss_mib(node, "VmHWM") for node in three.nodes])
 
 

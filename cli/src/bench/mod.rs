@@ -164,7 +164,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     match args.scenario {
         Scenario::Publish(args) => publish_rounds(&args, &runtime),
         Scenario::Latency(args) => latency::rounds(&args),
-        Scenario::Topics(args) => runtime.block_on(topic_legs(&args)),
+        Scenario::Topics(args) => topic_legs(&args, &runtime),
         Scenario::Geo(args) => runtime.block_on(geo_leg(&args)),
         Scenario::Probe(args) => probe_only(&args),
     }
@@ -244,29 +244,42 @@ fn publish_rounds(args: &PublishArgs, runtime: &tokio::runtime::Runtime) -> Resu
     write(&common.out, &json!({ "scenario": "publish", "settings": settings, "rounds": rounds }))
 }
 
-async fn topic_legs(args: &TopicsArgs) -> Result<(), Failure> {
+/// Each leg stands beside raw syncs of small writes on the same disk right before and after it (R12).
+fn topic_legs(args: &TopicsArgs, runtime: &tokio::runtime::Runtime) -> Result<(), Failure> {
     let common = &args.common;
     let (url, token) = (common.service.url()?, common.token()?);
-    let subscription = args.subscription.as_deref();
+    let mut file = probe_file(&common.disk)?;
     let mut legs = Vec::new();
     for in_flight in [1, args.in_flight.max(1)] {
         let prefix = format!("{}-{in_flight}", common.fresh_topic());
+        let (count, subscription) = (args.count, args.subscription.as_deref());
+        let plan = topics::Plan { token: token.as_deref(), prefix: &prefix, count, in_flight, subscription };
+        let mut syncs = raw_syncs(&mut file)?;
         let usage = Usage::of(&common.server_pid);
-        let leg = topics::create(&url, token.as_deref(), &prefix, args.count, in_flight, subscription).await?;
+        let leg = runtime.block_on(topics::create(&url, &plan))?;
         let used = usage.and_then(|usage| usage.until_now(&common.server_pid));
+        syncs = f64::midpoint(syncs, raw_syncs(&mut file)?);
+        let seconds = leg.took.as_secs_f64();
+        let per_sync = report::to_f64(count) / seconds / syncs;
         term::say(&format!(
-            "{} topics with {} in flight: {:.2} s  {}",
-            args.count,
-            leg.in_flight,
-            leg.took.as_secs_f64(),
+            "{count} topics on {} nodes with {in_flight} in flight: {seconds:.2} s  {per_sync:.1} of {syncs:.0} raw syncs/s  {}",
+            leg.nodes,
             leg.latencies.line()
         ));
         legs.push(json!({
-            "in_flight": leg.in_flight, "count": args.count, "seconds": leg.took.as_secs_f64(),
-            "latency": leg.latencies.json(), "server": used.map(|used| used.json(0, args.count)), "machine": machine(),
+            "in_flight": in_flight, "count": count, "nodes": leg.nodes, "seconds": seconds, "raw_syncs_per_s": syncs,
+            "creates_per_raw_sync": per_sync, "latency": leg.latencies.json(),
+            "server": used.map(|used| used.json(0, count)), "machine": machine(),
         }));
     }
     write(&common.out, &json!({ "scenario": "topics", "legs": legs }))
+}
+
+/// Small writes that the disk makes durable per second, one after the other.
+fn raw_syncs(file: &mut probe::ProbeFile) -> Result<f64, Failure> {
+    const SYNC_BYTES: usize = 4096;
+    let probe = disk(file, SYNC_BYTES)?;
+    Ok(probe.mb_per_s * 1e6 / report::to_f64(SYNC_BYTES as u64))
 }
 
 async fn geo_leg(args: &GeoArgs) -> Result<(), Failure> {

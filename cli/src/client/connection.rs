@@ -14,8 +14,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use wire::commands;
 use wire::frame::{FrameLimits, FrameSplitter, RawFrame, decode_command, encode_command};
 use wire::pulsar::{
-    BaseCommand, CommandConnect, CommandLookupTopic, CommandProducer, FeatureFlags, MessageIdData, ServerError,
-    base_command::Command, command_lookup_topic_response,
+    BaseCommand, CommandConnect, CommandLookupTopic, CommandLookupTopicResponse, CommandProducer, FeatureFlags,
+    MessageIdData, ServerError, base_command::Command, command_lookup_topic_response::LookupType,
 };
 
 /// Longest wait for an answer.
@@ -164,22 +164,10 @@ impl Connection {
         token: Option<&str>,
         topic: &str,
     ) -> Result<Self, ClientError> {
-        use command_lookup_topic_response::LookupType;
         let mut connection = Self::open(url, token).await?;
         let mut authoritative = false;
         for _ in 0..REDIRECTS_MAX {
-            let request_id = connection.next_request();
-            let lookup = CommandLookupTopic {
-                topic: topic.to_owned(),
-                request_id,
-                authoritative: Some(authoritative),
-                ..CommandLookupTopic::default()
-            };
-            let answer = connection.call(&lookup.into(), request_id).await?;
-            let Command::LookupTopicResponse(answer) = answer else { return Err(unexpected("a lookup")) };
-            if answer.response == Some(LookupType::Failed as i32) {
-                return Err(refusal(answer.error.unwrap_or_default(), answer.message.unwrap_or_default()));
-            }
+            let answer = connection.look_up(topic, authoritative).await?;
             let owner = answer.broker_service_url.as_deref().map_or_else(|| Ok(url.clone()), ServiceUrl::parse)?;
             if owner != connection.url {
                 connection = Self::open(&owner, token).await?;
@@ -190,6 +178,35 @@ impl Connection {
             authoritative = answer.authoritative.unwrap_or(true);
         }
         Err(ClientError::Unsupported(format!("a lookup of {topic} with more than {REDIRECTS_MAX} redirects")))
+    }
+
+    /// The server to ask for `topic`, as this one says.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when it does not say.
+    pub(crate) async fn server_of(&mut self, topic: &str) -> Result<ServiceUrl, ClientError> {
+        let answer = self.look_up(topic, false).await?;
+        answer.broker_service_url.as_deref().map_or_else(|| Ok(self.url.clone()), ServiceUrl::parse)
+    }
+
+    async fn look_up(
+        &mut self,
+        topic: &str,
+        authoritative: bool,
+    ) -> Result<CommandLookupTopicResponse, ClientError> {
+        let request_id = self.next_request();
+        let lookup = CommandLookupTopic {
+            topic: topic.to_owned(),
+            request_id,
+            authoritative: Some(authoritative),
+            ..CommandLookupTopic::default()
+        };
+        let answer = self.call(&lookup.into(), request_id).await?;
+        let Command::LookupTopicResponse(answer) = answer else { return Err(unexpected("a lookup")) };
+        if answer.response == Some(LookupType::Failed as i32) {
+            return Err(refusal(answer.error.unwrap_or_default(), answer.message.unwrap_or_default()));
+        }
+        Ok(answer)
     }
 
     /// The number for the next request.
