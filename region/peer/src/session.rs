@@ -11,6 +11,11 @@
 //! - I3  After an error rustls is only asked for its last words.
 //!
 //! **Not here**  The socket and who waits for it (`socket`).
+//!
+//! **Tests**  `session/tests.rs`, both ends in memory.
+
+#[cfg(test)]
+mod tests;
 
 use bytes::{Buf, Bytes};
 use rustls::client::UnbufferedClientConnection;
