@@ -12,11 +12,12 @@ use crate::frame::Head;
 use crate::greeting::{self, Lane, Opening, encode, refusal};
 use crate::outbox::Outbox;
 use crate::reader::{FrameReader, ReadEnd};
+use crate::session::End;
 use crate::shared::Shared;
 use crate::socket::TlsSocket;
 use base::NodeId;
 use bytes::Bytes;
-use rustls::{Connection, ServerConnection};
+use rustls::server::UnbufferedServerConnection;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -68,9 +69,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, tcp: TcpStream, from: SocketAddr,
 
 /// TLS and opening. A refusal comes with the way to say it, if there is one.
 async fn admit(shared: &Shared, tcp: TcpStream, from: SocketAddr) -> Result<Admitted, (String, Option<FrameReader>)> {
-    let session = ServerConnection::new(Arc::clone(&shared.server))
+    let session = UnbufferedServerConnection::new(Arc::clone(&shared.server))
         .map_err(|error| (format!("TLS cannot begin: {error}"), None))?;
-    let socket = TlsSocket::open(tcp, Connection::from(session), STAGING_BYTES).await;
+    let socket = TlsSocket::open(tcp, End::Server(Box::new(session)), STAGING_BYTES).await;
     let socket = socket.map_err(|error| (explain(&error, shared), None))?;
     let mut reader = FrameReader::new(socket, shared.limits.frame_bytes_max);
     let opening = match greeting::hear_opening(&mut reader).await {

@@ -4,18 +4,20 @@ use crate::config::Hello;
 use crate::frame::Head;
 use crate::greeting::{self, Lane, Opening, encode};
 use crate::reader::{FrameReader, ReadEnd};
+use crate::session::End;
 use crate::shared::Shared;
 use crate::socket::TlsSocket;
 use base::NodeId;
+use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, CertificateError, ClientConnection, Connection};
+use rustls::{AlertDescription, CertificateError};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 
-/// What a dialler asks the system for at once: few and small things come back.
-const STAGING_BYTES: usize = 32 * 1024;
+/// What a dialler asks the system for at once: few and small things come back, but for a chain of certificates.
+const STAGING_BYTES: usize = 96 * 1024;
 
 /// A connection that has been welcomed.
 pub(crate) struct Dialled {
@@ -75,9 +77,9 @@ async fn connect(shared: &Shared, target: SocketAddr, opening: &Opening) -> Resu
     })?;
     let name = ServerName::try_from(identity::region_host(&shared.region))
         .map_err(|error| DialError::new(format!("the region has no host name: {error}")))?;
-    let session = ClientConnection::new(Arc::clone(&shared.client), name)
+    let session = UnbufferedClientConnection::new(Arc::clone(&shared.client), name)
         .map_err(|error| DialError::new(format!("TLS cannot begin: {error}")))?;
-    let opened = TlsSocket::open(tcp, Connection::from(session), STAGING_BYTES).await;
+    let opened = TlsSocket::open(tcp, End::Client(Box::new(session)), STAGING_BYTES).await;
     let socket = opened.map_err(|error| DialError::of_socket(&error, shared))?;
     let mut reader = FrameReader::new(socket, shared.limits.frame_bytes_max);
     let said = greeting::say(reader.socket(), Head::Opening, encode(opening)).await;

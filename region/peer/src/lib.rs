@@ -17,6 +17,7 @@ mod endpoint;
 mod event;
 
 mod arrival;
+mod buffers;
 mod calls;
 mod dial;
 mod face;
@@ -26,6 +27,7 @@ mod link;
 mod listen;
 mod outbox;
 mod reader;
+mod session;
 mod shared;
 mod socket;
 

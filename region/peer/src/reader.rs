@@ -1,9 +1,10 @@
 //! Cuts frames out of what a connection brings.
 //!
-//! **What**  Bytes are collected in one growing buffer and frames are slices of it. Behind the beginning of a large frame
-//! exactly the rest of it is read, so that it lies alone and nothing of it is moved. Small frames are copied out, so that
-//! one that is kept does not keep a whole buffer.
+//! **What**  Bytes are collected in one growing buffer and frames are slices of it. A large frame gets a buffer of its own as
+//! soon as its length is known, and exactly the rest of it is read to there (`buffers`). Small frames are copied out, so
+//! that one that is kept does not keep a whole buffer.
 
+use crate::buffers::Buffers;
 use crate::frame::{HEAD_BYTES_MAX, Head, LENGTH_BYTES};
 use crate::socket::{SocketReader, TlsSocket};
 use bytes::{Buf, Bytes, BytesMut};
@@ -15,8 +16,9 @@ use tokio::time::Instant;
 
 /// Bytes collected at once while no large frame has begun.
 const READ_BYTES: usize = 64 * 1024;
-/// The same behind a frame of at least [`LARGE_BYTES`]: another one probably follows, and its beginning will be moved.
-const READ_BYTES_LARGE: usize = 4 * 1024;
+/// The same behind a frame of at least [`LARGE_BYTES`]: another one probably follows, and only its length is needed to read
+/// it to where it stays.
+const READ_BYTES_LARGE: usize = LENGTH_BYTES;
 const LARGE_BYTES: usize = 32 * 1024;
 /// Frames up to this size are copied out of the buffer.
 const COPY_BYTES_MAX: usize = 8 * 1024;
@@ -64,6 +66,9 @@ pub(crate) enum ReadEnd {
 pub(crate) struct FrameReader {
     socket: SocketReader,
     buffer: BytesMut,
+    /// Of `buffer` when a large frame lies alone in it, else 0.
+    size: usize,
+    buffers: Buffers,
     read_bytes: usize,
     /// Read since other tasks had their turn.
     turn_bytes: usize,
@@ -73,8 +78,9 @@ pub(crate) struct FrameReader {
 
 impl FrameReader {
     pub(crate) fn new(socket: SocketReader, frame_bytes_max: u32) -> Self {
-        let (buffer, pulse) = (BytesMut::new(), Pulse::new());
-        Self { socket, buffer, read_bytes: READ_BYTES_LARGE, turn_bytes: 0, frame_bytes_max, pulse }
+        let (buffer, buffers, pulse) = (BytesMut::new(), Buffers::default(), Pulse::new());
+        let read_bytes = READ_BYTES_LARGE;
+        Self { socket, buffer, size: 0, buffers, read_bytes, turn_bytes: 0, frame_bytes_max, pulse }
     }
 
     pub(crate) fn socket(&self) -> &Arc<TlsSocket> {
@@ -90,8 +96,9 @@ impl FrameReader {
         loop {
             let missing = match self.length()? {
                 Some(length) if self.buffer.len() >= LENGTH_BYTES + length => return self.cut(length),
-                Some(length) if length >= LARGE_BYTES => LENGTH_BYTES + length - self.buffer.len(),
-                Some(_) | None => self.read_bytes,
+                Some(length) if length >= LARGE_BYTES => self.set_apart(LENGTH_BYTES + length),
+                Some(_) => READ_BYTES,
+                None => self.read_bytes,
             };
             self.buffer.reserve(missing);
             let read = self.socket.read(&mut self.buffer, missing).await.map_err(ReadEnd::Socket)?;
@@ -130,6 +137,17 @@ impl FrameReader {
         Ok(Some(length))
     }
 
+    /// Gives a large frame of `bytes` bytes, of which at least the length is there, a buffer of its own. Returns what is
+    /// missing of it.
+    fn set_apart(&mut self, bytes: usize) -> usize {
+        if self.size == 0 {
+            let (mut own, size) = self.buffers.take(bytes);
+            own.extend_from_slice(&self.buffer);
+            (self.buffer, self.size) = (own, size);
+        }
+        bytes - self.buffer.len()
+    }
+
     fn cut(&mut self, length: usize) -> Result<(Head, Bytes), ReadEnd> {
         self.read_bytes = if length >= LARGE_BYTES { READ_BYTES_LARGE } else { READ_BYTES };
         self.buffer.advance(LENGTH_BYTES);
@@ -140,6 +158,9 @@ impl FrameReader {
         } else {
             self.buffer.split_to(length).freeze()
         };
+        if self.size > 0 {
+            self.buffers.keep(std::mem::take(&mut self.buffer), std::mem::take(&mut self.size));
+        }
         Head::decode(frame).map_err(ReadEnd::Garbage)
     }
 }

@@ -1,28 +1,23 @@
 //! One TLS connection over TCP, read and written at the same time.
 //!
-//! **What**  rustls takes 4 KiB at a time when it reads by itself, and its adapters for streams clear every buffer before they
-//! fill it. Here the socket is read in large pieces, records are decrypted from there, and what is written is encrypted from
-//! the pieces that the caller has and handed to the system many records at once. The session's lock is held for the work on
-//! some records and never while waiting.
+//! **What**  The socket is read in large pieces into one buffer, where records are decrypted; each byte of plaintext is copied
+//! once from what TLS hands out to where the caller wants it. What is written is handed to the system many records at once.
+//! The session's lock is held for one record while reading, for the records of one write while writing, and never while
+//! waiting.
 //!
-//! **Not here**  Frames (`reader`), queues (`outbox`), who the other side is (`identity`, `greeting`).
+//! **Not here**  Records (`session`), frames (`reader`), queues (`outbox`), who the other side is (`identity`, `greeting`).
 
+use crate::session::{End, Opened, Session};
 use bytes::{Buf, Bytes, BytesMut};
-use rustls::Connection;
 use std::collections::VecDeque;
-use std::io::{self, BufRead, IoSlice, Read, Write};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpStream;
-
-/// Encrypted and not yet taken by the system, per connection, in bytes: 16 records.
-const SEALED_BYTES_MAX: usize = 256 * 1024;
-/// Pieces given to TLS at once.
-const SLICES_MAX: usize = 64;
 
 /// One connection; see [`SocketReader`] for its other half.
 pub(crate) struct TlsSocket {
     tcp: TcpStream,
-    session: Mutex<Connection>,
+    session: Mutex<Session>,
 }
 
 /// The reading half. Only one task reads.
@@ -32,58 +27,45 @@ pub(crate) struct SocketReader {
     staging: Box<[u8]>,
     from: usize,
     to: usize,
-}
-
-/// Writes of rustls as far as the system takes them now.
-struct Now<'a>(&'a TcpStream);
-
-impl Write for Now<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(bytes)
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(slices)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    /// Decrypted and not yet asked for: at most the end of one record.
+    rest: BytesMut,
 }
 
 impl TlsSocket {
-    /// Shakes hands; `staging_bytes` is what the system is asked for at once.
+    /// Shakes hands; `staging_bytes` is what the system is asked for at once, and bounds the other side's handshake.
     ///
     /// # Errors
     /// Those of the socket; those of TLS as `InvalidData` around a [`rustls::Error`], and the other side has been told.
-    pub(crate) async fn open(tcp: TcpStream, session: Connection, staging_bytes: usize) -> io::Result<SocketReader> {
+    pub(crate) async fn open(tcp: TcpStream, end: End, staging_bytes: usize) -> io::Result<SocketReader> {
         tcp.set_nodelay(true)?;
-        let mut session = session;
-        session.set_buffer_limit(Some(SEALED_BYTES_MAX));
-        let socket = Arc::new(Self { tcp, session: Mutex::new(session) });
+        let socket = Arc::new(Self { tcp, session: Mutex::new(Session::new(end)) });
         let staging = vec![0; staging_bytes].into_boxed_slice();
-        let mut reader = SocketReader { socket, staging, from: 0, to: 0 };
+        let mut reader = SocketReader { socket, staging, from: 0, to: 0, rest: BytesMut::new() };
         loop {
             reader.socket.write(&mut VecDeque::new()).await?;
-            if !lock(&reader.socket.session).is_handshaking() {
+            if !reader.socket.is_handshaking() {
                 return Ok(reader);
             }
             reader.fill().await?;
-            reader.shake()?;
+            while reader.socket.is_handshaking() {
+                if reader.open_record(0, &mut BytesMut::new())? != Opened::Plain {
+                    break;
+                }
+            }
         }
     }
 
     /// Writes everything, without waiting for more.
     ///
     /// # Errors
-    /// Those of the socket.
+    /// Those of the socket, and those of TLS as with [`Self::open`].
     pub(crate) async fn write(&self, pieces: &mut VecDeque<Bytes>) -> io::Result<()> {
         loop {
             {
-                let mut session = lock(&self.session);
-                seal(&mut session, pieces)?;
-                push(&mut session, &self.tcp)?;
-                if pieces.is_empty() && !session.wants_write() {
+                let mut session = self.lock();
+                session.seal(pieces).map_err(invalid)?;
+                self.push(&mut session)?;
+                if pieces.is_empty() && session.sealed().is_empty() {
                     return Ok(());
                 }
             }
@@ -93,10 +75,32 @@ impl TlsSocket {
 
     /// Tells the other side that nothing follows, as far as the system takes it now.
     pub(crate) fn say_goodbye(&self) {
-        let mut session = lock(&self.session);
-        session.send_close_notify();
+        let mut session = self.lock();
         // Whether it arrives makes no difference to this side.
-        let _ = push(&mut session, &self.tcp);
+        let _ = session.say_goodbye();
+        let _ = self.push(&mut session);
+    }
+
+    /// Writes what is sealed as far as the system takes it now.
+    fn push(&self, session: &mut Session) -> io::Result<()> {
+        while !session.sealed().is_empty() {
+            match self.tcp.try_write(session.sealed()) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => session.taken(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_handshaking(&self) -> bool {
+        self.lock().is_handshaking()
+    }
+
+    /// A session is used again after a panic of its holder only to be dropped.
+    fn lock(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -121,51 +125,53 @@ impl SocketReader {
 
     /// Decrypts what is staged, `None` when that is not enough.
     fn take(&mut self, out: &mut BytesMut, bytes_max: usize) -> io::Result<Option<usize>> {
-        let Self { socket, staging, from, to } = self;
-        let mut session = lock(&socket.session);
-        let mut taken = 0;
+        let before = out.len();
+        let step = self.rest.len().min(bytes_max);
+        out.extend_from_slice(&self.rest[..step]);
+        self.rest.advance(step);
         loop {
-            let mut plain = session.reader();
-            loop {
-                let chunk = match plain.fill_buf() {
-                    Ok(chunk) => chunk,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) => return Err(error),
-                };
-                let step = chunk.len().min(bytes_max - taken);
-                if step == 0 {
-                    return Ok(Some(taken));
-                }
-                out.extend_from_slice(&chunk[..step]);
-                plain.consume(step);
-                taken += step;
+            let taken = out.len() - before;
+            if taken == bytes_max {
+                return Ok(Some(taken));
             }
-            if from == to {
-                return Ok((taken > 0).then_some(taken));
+            match self.open_record(bytes_max - taken, out)? {
+                Opened::Plain => (),
+                Opened::Starved => return Ok((taken > 0).then_some(taken)),
+                Opened::Ended => return Ok(Some(taken)),
             }
-            open_records(&mut session, &socket.tcp, &mut &staging[*from..*to], from)?;
         }
     }
 
-    /// Gives staged bytes to a session that is shaking hands.
-    fn shake(&mut self) -> io::Result<()> {
-        let Self { socket, staging, from, to } = self;
-        let mut session = lock(&socket.session);
-        while *from < *to && session.is_handshaking() {
-            open_records(&mut session, &socket.tcp, &mut &staging[*from..*to], from)?;
-        }
-        Ok(())
+    /// Decrypts one record: at most `bytes_max` bytes go to `out`, the rest waits.
+    fn open_record(&mut self, bytes_max: usize, out: &mut BytesMut) -> io::Result<Opened> {
+        let Self { socket, staging, from, to, rest } = self;
+        let mut session = socket.lock();
+        let opened = session.open(&mut staging[*from..*to], &mut |plain| {
+            debug_assert!(rest.is_empty(), "it comes before this record");
+            let (asked, more) = plain.split_at(plain.len().min(bytes_max));
+            out.extend_from_slice(asked);
+            rest.extend_from_slice(more);
+        });
+        // An alert, or a new key: it must not wait for this side to have something to say.
+        let pushed = socket.push(&mut session);
+        let (used, opened) = opened.map_err(invalid)?;
+        *from += used;
+        pushed.map(|()| opened)
     }
 
-    /// Reads from the system; all that was staged has been taken.
+    /// Reads from the system, behind what is staged.
     async fn fill(&mut self) -> io::Result<()> {
-        debug_assert_eq!(self.from, self.to, "what is staged would be lost");
+        self.staging.copy_within(self.from..self.to, 0);
+        (self.from, self.to) = (0, self.to - self.from);
+        if self.to == self.staging.len() {
+            return Err(invalid(rustls::Error::General("what it says in its handshake has no end".to_owned())));
+        }
         loop {
             self.socket.tcp.readable().await?;
-            match self.socket.tcp.try_read(&mut self.staging) {
+            match self.socket.tcp.try_read(&mut self.staging[self.to..]) {
                 Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without a word")),
                 Ok(read) => {
-                    (self.from, self.to) = (0, read);
+                    self.to += read;
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
@@ -175,54 +181,7 @@ impl SocketReader {
     }
 }
 
-/// Gives some staged bytes to TLS.
-fn open_records(session: &mut Connection, tcp: &TcpStream, staged: &mut &[u8], from: &mut usize) -> io::Result<()> {
-    *from += session.read_tls(staged as &mut dyn Read)?;
-    let processed = session.process_new_packets();
-    if session.wants_write() {
-        // An alert, or a new key: it must not wait for this side to have something to say.
-        let pushed = push(session, tcp);
-        if processed.is_ok() {
-            pushed?;
-        }
-    }
-    processed.map(drop).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-}
-
-/// Encrypts pieces until enough is waiting for the system.
-fn seal(session: &mut Connection, pieces: &mut VecDeque<Bytes>) -> io::Result<()> {
-    while !pieces.is_empty() {
-        let slices: Vec<IoSlice<'_>> = pieces.iter().take(SLICES_MAX).map(|piece| IoSlice::new(piece)).collect();
-        let mut sealed = session.writer().write_vectored(&slices)?;
-        if sealed == 0 {
-            return Ok(());
-        }
-        while sealed > 0 {
-            let Some(front) = pieces.front_mut() else { break };
-            let step = sealed.min(front.len());
-            front.advance(step);
-            sealed -= step;
-            if front.is_empty() {
-                pieces.pop_front();
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Writes what is encrypted as far as the system takes it now.
-fn push(session: &mut Connection, tcp: &TcpStream) -> io::Result<()> {
-    while session.wants_write() {
-        match session.write_tls(&mut Now(tcp)) {
-            Ok(_) => (),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// A session is used again after a panic of its holder only to be dropped.
-fn lock(session: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
-    session.lock().unwrap_or_else(PoisonError::into_inner)
+/// An error of TLS; [`crate::dial`] looks into it.
+fn invalid(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
