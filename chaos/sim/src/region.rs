@@ -1,12 +1,13 @@
 //! One region: its metadata, and what a start of one of its nodes reads from there.
 
 use crate::bugs::Bug;
+use crate::history::{Life, Owned};
 use crate::options::Options;
-use base::{LedgerId, NamespaceName, NodeId, RegionId, RegionName, TenantName};
+use base::{LedgerId, NamespaceName, NodeId, RegionId, RegionName, TenantName, TopicName};
 use bookie::LedgerListing;
 use broker::Broker;
 use bytes::Bytes;
-use cluster::NodeRecord;
+use cluster::{AliveRecord, NodeRecord, OwnerRecord};
 use meta_api::{MetaEvent, MetaRequest, MetaResponse, MetaState, Write};
 use std::collections::{BTreeSet, VecDeque};
 use tenancy::keys::{self, Key};
@@ -105,6 +106,29 @@ impl Region {
         let seen = |event: &MetaEvent| prefixes.iter().any(|prefix| event.key.starts_with(prefix));
         self.changes.extend(events.into_iter().filter(seen));
         response
+    }
+
+    /// Whom the metadata names as the owner under a key of [`keys::OWNERS`].
+    pub(crate) fn owned(&self, key: &str) -> Option<Owned> {
+        let record = self.meta.get(key).and_then(|found| OwnerRecord::decode(&found.value))?;
+        let life = Life { node: record.node, incarnation: record.incarnation };
+        Some(Owned { life, epoch: record.epoch })
+    }
+
+    /// The incarnation of a node that counts as alive.
+    pub(crate) fn alive(&self, node: NodeId) -> Option<u64> {
+        let found = self.meta.get(&keys::alive_key(node))?;
+        AliveRecord::decode(&found.value).map(|record| record.incarnation)
+    }
+
+    /// Whom the metadata names as the owner of a topic's bundle.
+    pub(crate) fn owner_of(&self, topic: &TopicName) -> Option<Life> {
+        let holds = |key: &str| {
+            matches!(Key::parse(key), Some(Key::Owner(namespace, range))
+                if namespace == *topic.namespace() && range.contains(tenancy::topic_hash(topic)))
+        };
+        let key = self.meta.iter_prefix(keys::OWNERS).map(|(key, _)| key).find(|key| holds(key))?;
+        self.owned(key).map(|owned| owned.life)
     }
 
     /// How many changes there were.

@@ -12,6 +12,7 @@
 
 mod clients;
 mod nemesis;
+mod owners;
 mod peers;
 mod plan;
 mod progress;
@@ -20,7 +21,7 @@ mod store;
 
 use crate::bugs::Bug;
 use crate::client::Client;
-use crate::history::History;
+use crate::history::{History, Life};
 use crate::host::Host;
 use crate::net::Net;
 use crate::options::Options;
@@ -85,6 +86,7 @@ enum Event {
     /// A write whose outcome nobody learned happens after all.
     LateWrite {
         region: usize,
+        by: Option<Life>,
         request: MetaRequest,
     },
     Watch {
@@ -172,6 +174,8 @@ pub struct World {
     queue: Queue<Event>,
     regions: Vec<Region>,
     hosts: Vec<Host>,
+    /// Of regions with several nodes, every start of every node: [`life`] → what it is.
+    lives: BTreeMap<u64, Life>,
     leading: Vec<Leading>,
     /// Host → when it hears the last of who leads.
     leader_news_at: Vec<Time>,
@@ -246,6 +250,7 @@ impl World {
             peers: Peers::default(),
             regions,
             hosts,
+            lives: BTreeMap::new(),
             net: Net::default(),
             clients: Vec::new(),
             conn_of: BTreeMap::new(),
@@ -304,7 +309,7 @@ impl World {
             Event::DiskRead { host, boot, op } => self.on_disk_read(host, boot, &op),
             Event::Start { host } => self.start_host(host),
             Event::Meta { host, boot, id, request, since } => self.on_meta(host, boot, id, request, since),
-            Event::LateWrite { region, request } => drop(self.apply(region, &request)),
+            Event::LateWrite { region, by, request } => drop(self.apply(region, by, &request)),
             Event::Watch { host, boot, up_to } => self.on_watch(host, boot, up_to),
             Event::StoreTick => self.on_store_tick(),
             Event::PeerFrame { from, to, conn, number, frame } => self.on_peer_frame(from, to, conn, number, *frame),

@@ -3,7 +3,7 @@
 use super::peers::PeerFrame;
 use super::{Event, Phase, World, life};
 use crate::disk::SimDisk;
-use crate::history::Opened;
+use crate::history::{Life, Opened};
 use crate::queue::{MS, SECOND, Time};
 use crate::trace::digest;
 use base::OwnerId;
@@ -39,11 +39,20 @@ impl World {
         let region = &mut self.regions[host.region];
         match host.start(region, now, &self.options, self.mistakes.bug, &self.seed) {
             Ok(outputs) => {
+                self.note_life(index);
                 self.execute(index, outputs);
                 self.arm(index);
                 self.announce_changes(self.hosts[index].region);
             }
             Err(error) => self.broken = Some(format!("node {index} does not start: {error}")),
+        }
+    }
+
+    fn note_life(&mut self, index: usize) {
+        let host = &self.hosts[index];
+        if let Some(process) = host.process.as_ref().filter(|_| self.options.nodes > 1) {
+            let started = Life { node: host.node, incarnation: process.incarnation };
+            self.lives.insert(life(index, host.boot), started);
         }
     }
 

@@ -14,6 +14,7 @@
 
 use super::{Event, Phase, World};
 use crate::bugs::Bug;
+use crate::history::Life;
 use crate::queue::{MS, SECOND, Time};
 use base::{NodeId, RequestId};
 use meta_api::{MetaRequest, MetaResponse};
@@ -67,7 +68,7 @@ impl World {
         if self.hosts[index].boot != boot || self.hosts[index].process.is_none() {
             // The process is gone; what it asked may be on its way all the same.
             if self.options.nodes > 1 && request.is_write() && self.rng.meta.percent(50) {
-                self.apply(self.hosts[index].region, &request);
+                self.apply(self.hosts[index].region, self.life_of(index, boot), &request);
             }
             return;
         }
@@ -84,7 +85,7 @@ impl World {
         if request.is_write() && matches!(self.phase, Phase::Faults { .. }) && self.rng.meta.percent(unknown) {
             return self.lose_outcome(index, boot, id, request);
         }
-        let response = self.apply(self.hosts[index].region, &request);
+        let response = self.apply(self.hosts[index].region, self.life_of(index, boot), &request);
         self.answer_meta(index, boot, id, response);
     }
 
@@ -95,21 +96,22 @@ impl World {
 
     /// Nobody learns what became of a write: it happens now, later, or never (I1).
     fn lose_outcome(&mut self, host: usize, boot: u64, id: RequestId, request: MetaRequest) {
-        let region = self.hosts[host].region;
+        let (region, by) = (self.hosts[host].region, self.life_of(host, boot));
         match self.rng.meta.below(4) {
             0 => (),
             1 => {
                 let at = self.now + self.rng.meta.below(6 * SECOND);
-                self.queue.plan(at, Event::LateWrite { region, request });
+                self.queue.plan(at, Event::LateWrite { region, by, request });
             }
-            _ => drop(self.apply(region, &request)),
+            _ => drop(self.apply(region, by, &request)),
         }
         let response = MetaResponse::Unavailable { reason: "the leader changed meanwhile".to_owned() };
         let at = self.now + 1 + self.rng.meta.below(6 * SECOND);
         self.queue.plan(at, Event::Input { host, boot, input: Box::new(Input::Meta { id, response }) });
     }
 
-    pub(super) fn apply(&mut self, region: usize, request: &MetaRequest) -> MetaResponse {
+    /// Applies a request; `by`: who asked, where several may ask.
+    pub(super) fn apply(&mut self, region: usize, by: Option<Life>, request: &MetaRequest) -> MetaResponse {
         let remembers = self.mistakes.is(Bug::MetadataNotDurable) || self.mistakes.is(Bug::StaleReads);
         if remembers && request.is_write() {
             self.regions[region].remember();
@@ -120,7 +122,11 @@ impl World {
         {
             return response;
         }
+        let by = by.map(|by| (by, self.before(region, request)));
         let response = self.regions[region].apply(request);
+        if let (MetaResponse::Committed { .. }, Some((by, before))) = (&response, by) {
+            self.note_change(region, by, before);
+        }
         self.announce_changes(region);
         response
     }
