@@ -206,6 +206,8 @@ pub struct History {
     pub answer_delay: Time,
     /// Messages of one charge.
     pub charge_max: u64,
+    /// After this step everything was read once more from the beginning, when there was such a time.
+    pub read_back: Option<u64>,
     /// The run came to its end: everything was delivered and acknowledged in time.
     pub unfinished: Option<String>,
 }

@@ -72,10 +72,11 @@ const PER_CHECK_MAX: usize = 5;
 /// All findings.
 pub fn check(history: &History) -> Vec<Violation> {
     let mut found = Vec::new();
-    let checks: [fn(&History, &mut Vec<Violation>); 9] = [
+    let checks: [fn(&History, &mut Vec<Violation>); 10] = [
         copies::check_logs,
         copies::check_regions,
         copies::check_subscriptions,
+        copies::check_read_back,
         acks::check_answered,
         acks::check_delivery_order,
         acks::check_seeks,

@@ -92,6 +92,18 @@ fn a_message_missing_in_one_subscription_is_found() {
 }
 
 #[test]
+fn a_message_that_is_gone_at_the_end_is_found() {
+    let mut history = good();
+    let audits: Vec<Delivered> = history.delivered.iter().filter(|d| d.sub.name == AUDIT).cloned().collect();
+    let again = audits.into_iter().map(|d| Delivered { step: d.step + 100, session: d.session + 20, ..d });
+    history.delivered.extend(again);
+    history.read_back = Some(100);
+    assert_eq!(check(&history), []);
+    history.delivered.pop();
+    assert_eq!(kinds(&history), [Kind::Lost]);
+}
+
+#[test]
 fn a_duplicate_is_found() {
     let mut history = good();
     let mut again = history.delivered[0].clone();

@@ -2,7 +2,8 @@
 //!
 //! **What**  [`World::run`] takes one event after the other from the queue. All randomness comes from forks of the seed.
 //!
-//! **States**  connecting (until every subscription exists) → faults → healed → at rest, or out of time
+//! **States**  connecting (until every subscription exists) → faults → healed → at rest, or out of time; where there were
+//! takeovers everything is read back before the end.
 //!
 //! **Invariants**
 //! - I1  the same seed and bug give the same trace.
@@ -18,6 +19,7 @@ mod plan;
 mod progress;
 mod server;
 mod store;
+mod takeover;
 
 use crate::bugs::Bug;
 use crate::client::Client;
@@ -146,8 +148,16 @@ enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Connecting,
-    Faults { until: Time },
-    Healed { since: Time },
+    Faults {
+        until: Time,
+    },
+    Healed {
+        since: Time,
+    },
+    /// Everything is read once more.
+    ReadBack {
+        since: Time,
+    },
     Over,
 }
 
@@ -329,7 +339,11 @@ impl World {
     }
 
     fn look(&mut self) {
-        let rest = matches!(self.phase, Phase::Healed { .. }) && self.is_at_rest();
+        let rest = match self.phase {
+            Phase::Healed { .. } => self.is_at_rest(),
+            Phase::ReadBack { .. } => self.has_read_back(),
+            _ => false,
+        };
         match self.phase {
             Phase::Connecting if self.subscribed() => {
                 let until = self.now + self.options.faults_for;
@@ -348,8 +362,11 @@ impl World {
                 self.trace.note(self.now, format_args!("phase healed"));
                 self.phase = Phase::Healed { since: self.now };
             }
-            Phase::Healed { .. } if rest => self.phase = Phase::Over,
-            Phase::Healed { since } if self.now - since > REST_WITHIN => self.give_up("the world did not come to rest"),
+            Phase::Healed { .. } if rest && self.options.cluster.takeovers.is_some() => self.begin_read_back(),
+            Phase::Healed { .. } | Phase::ReadBack { .. } if rest => self.phase = Phase::Over,
+            Phase::Healed { since } | Phase::ReadBack { since } if self.now - since > REST_WITHIN => {
+                self.give_up("the world did not come to rest")
+            }
             _ => (),
         }
         if self.phase != Phase::Connecting {

@@ -72,6 +72,10 @@ impl World {
             }
             return;
         }
+        if self.mistakes.is(Bug::StaleReads) && !request.is_write() {
+            let response = self.read_own(index, &request);
+            return self.answer_meta(index, boot, id, response);
+        }
         if !self.reaches_metadata(index) {
             if self.now - since < LEADER_WAIT {
                 let at = self.now + self.rng.meta.range(10 * MS, 200 * MS);
@@ -94,6 +98,14 @@ impl World {
         self.queue.plan(at, Event::Input { host, boot, input: Box::new(Input::Meta { id, response }) });
     }
 
+    /// [`Bug::StaleReads`]: what the node itself knows, which lags behind.
+    fn read_own(&mut self, index: usize, request: &MetaRequest) -> MetaResponse {
+        let reaches = self.reaches_metadata(index);
+        let at = if reaches { self.now } else { self.hosts[index].informed_at };
+        let lag = self.rng.meta.below(self.options.cluster.watch_lag.max(1));
+        self.regions[self.hosts[index].region].read_as_of(at.saturating_sub(lag), request)
+    }
+
     /// Nobody learns what became of a write: it happens now, later, or never (I1).
     fn lose_outcome(&mut self, host: usize, boot: u64, id: RequestId, request: MetaRequest) {
         let (region, by) = (self.hosts[host].region, self.life_of(host, boot));
@@ -112,15 +124,11 @@ impl World {
 
     /// Applies a request; `by`: who asked, where several may ask.
     pub(super) fn apply(&mut self, region: usize, by: Option<Life>, request: &MetaRequest) -> MetaResponse {
-        let remembers = self.mistakes.is(Bug::MetadataNotDurable) || self.mistakes.is(Bug::StaleReads);
-        if remembers && request.is_write() {
+        if self.mistakes.is(Bug::MetadataNotDurable) && request.is_write() {
             self.regions[region].remember();
         }
-        if !request.is_write()
-            && self.mistakes.strikes(Bug::StaleReads)
-            && let Some(response) = self.regions[region].read_before(request)
-        {
-            return response;
+        if self.mistakes.is(Bug::StaleReads) && request.is_write() {
+            self.regions[region].keep_past(self.now);
         }
         let by = by.map(|by| (by, self.before(region, request)));
         let response = self.regions[region].apply(request);
@@ -147,7 +155,9 @@ impl World {
     }
 
     pub(super) fn on_watch(&mut self, index: usize, boot: u64, up_to: usize) {
-        if self.hosts[index].boot != boot || !self.reaches_metadata(index) {
+        // Who wakes up has to catch up first.
+        let sleeps = self.options.cluster.takeovers.is_some() && !self.hosts[index].is_awake();
+        if self.hosts[index].boot != boot || sleeps || !self.reaches_metadata(index) {
             return; // The tick tells it later.
         }
         let host = &mut self.hosts[index];
@@ -163,6 +173,11 @@ impl World {
     // ---- leading
 
     pub(super) fn on_store_tick(&mut self) {
+        for host in 0..self.hosts.len() {
+            if self.hosts[host].is_awake() && self.reaches_metadata(host) {
+                self.hosts[host].informed_at = self.now;
+            }
+        }
         for region in 0..self.regions.len() {
             self.elect(region);
             self.announce_leader(region);
@@ -192,7 +207,19 @@ impl World {
         let now = self.leading[region].leader;
         let able: Vec<usize> = self.hosts_of(region).into_iter().filter(|index| self.can_lead(*index)).collect();
         let others: Vec<usize> = able.iter().copied().filter(|index| Some(*index) != now).collect();
-        let Some(leader) = self.rng.meta.pick(if others.is_empty() { &able } else { &others }).copied() else { return };
+        if let Some(leader) = self.rng.meta.pick(if others.is_empty() { &able } else { &others }).copied() {
+            self.lead(region, leader);
+        }
+    }
+
+    /// Elects this node, if it reaches a majority.
+    pub(super) fn elect_this(&mut self, leader: usize) {
+        if self.can_lead(leader) {
+            self.lead(self.hosts[leader].region, leader);
+        }
+    }
+
+    fn lead(&mut self, region: usize, leader: usize) {
         let term = self.leading[region].term + 1;
         self.trace.note(self.now, format_args!("node {leader} leads {region} in term {term}"));
         self.leading[region] = Leading { leader: Some(leader), term, due: None };
