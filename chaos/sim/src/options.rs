@@ -182,12 +182,15 @@ impl Options {
         let (faults_for, pause_max) = (rng.range(8, 20) * SECOND, rng.range(100, 400) * MS);
         Self {
             topics: rng.range(1, 2),
-            messages: (2 * faults_for / pause_max).clamp(30, 120),
+            // Some publish as long as there are faults, others half as long: then what was done last is what is read.
+            messages: (rng.range(1, 2) * faults_for / pause_max).clamp(30, 120),
             pause_max,
             faults_for,
             window: base.window.max(3),
+            ledger_entries: *rng.pick(&[5, 5, 20, 1000]).unwrap_or(&20),
             crashes: rng.below(2),
             freezes: rng.below(2),
+            unloads: rng.below(5),
             cuts: 0,
             stalls: 0,
             scrambled: 0,
@@ -197,7 +200,7 @@ impl Options {
                 peer_delay: *rng.pick(&[1, 5, 50]).unwrap_or(&1) * MS,
                 partitions: rng.below(2),
                 elections: rng.below(2),
-                meta_unknown: *rng.pick(&[0, 0, 10, 25]).unwrap_or(&0),
+                meta_unknown: *rng.pick(&[0, 10, 25]).unwrap_or(&0),
                 watch_lag: *rng.pick(&[200, 2000, 2000]).unwrap_or(&200) * MS,
                 takeovers: Some(Takeovers {
                     stories: rng.range(2, 5),

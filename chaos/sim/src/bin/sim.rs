@@ -18,6 +18,8 @@ use std::process::ExitCode;
 
 /// A ledger is played so many times faster than a region, and tried as much more often.
 const LEDGERS_PER_SEED: u64 = 50;
+/// What only several nodes can do wrong takes some seeds to be seen.
+const TAKEOVERS_PER_SEED: u64 = 3;
 /// Regions with takeovers take longer than others of three nodes: a campaign plays one for so many of those.
 const TAKEOVERS_SHARE: u64 = 4;
 
@@ -138,16 +140,23 @@ fn meta(seeds: u64) -> bool {
 }
 
 /// What one seed shows of a bug, if anything.
-type Shows<'a> = &'a dyn Fn(u64) -> Option<String>;
+type Shows<'a> = &'a (dyn Fn(u64) -> Option<String> + Sync);
 
 /// Hunts one bug in one room, three times; whether it was caught in more than half of the hunts.
 fn hunt(bug: &str, room: &str, seeds_max: u64, shows: Shows<'_>) -> bool {
-    let last = RefCell::new(String::new());
-    let caught = |seed| shows(seed).map(|text| last.replace(text)).is_some();
-    let counts: Vec<Option<u64>> = (0..3).map(|series| seeds_to_catch(10_000 * series, seeds_max, caught)).collect();
-    let middle = median(counts);
+    let one = |series: u64| {
+        let last = RefCell::new(String::new());
+        let caught = |seed| shows(seed).map(|text| last.replace(text)).is_some();
+        (seeds_to_catch(10_000 * series, seeds_max, caught), last.into_inner())
+    };
+    let hunts: Vec<(Option<u64>, String)> = std::thread::scope(|scope| {
+        let hunts = [0, 1, 2].map(|series| scope.spawn(move || one(series)));
+        hunts.into_iter().map(|hunt| hunt.join().unwrap_or_default()).collect()
+    });
+    let middle = median(hunts.iter().map(|(count, _)| *count).collect());
     let text = middle.map_or_else(|| format!("not in {seeds_max}"), |count| count.to_string());
-    let what: String = last.borrow().lines().next().unwrap_or_default().chars().take(110).collect();
+    let seen = hunts.iter().rev().find_map(|(_, text)| text.lines().next());
+    let what: String = seen.unwrap_or_default().chars().take(110).collect();
     say(&format!("seeded bug: {bug} | {room} | {text} seeds | {what}"));
     middle.is_some()
 }
@@ -164,8 +173,15 @@ fn bugs(seeds_max: u64, only: Option<&String>) -> bool {
         }
         let of_cluster = Bug::CLUSTER.contains(&bug);
         let caught = !of_cluster && hunt(&name, "regions", seeds_max, &|seed| region_shows(seed, bug));
+        let takeovers = TAKEOVERS_PER_SEED * seeds_max;
+        let caught = caught || of_cluster && hunt(&name, "takeovers", takeovers, &|seed| takeovers_show(seed, bug));
         let caught = caught || hunt(&name, "clusters", seeds_max, &|seed| cluster_shows(seed, bug));
-        all &= caught || hunt(&name, "takeovers", seeds_max, &|seed| takeovers_show(seed, bug));
+        if sim::ledgers::concerns(bug) {
+            let of_ledger = |seed| sim::ledgers::run_mistaken(seed, bug).err();
+            all &= hunt(&name, "ledgers", LEDGERS_PER_SEED * seeds_max, &of_ledger) || caught;
+        } else {
+            all &= caught;
+        }
     }
     for bug in sim::ledgers::bugs() {
         let name = format!("Ledger({bug:?})");

@@ -22,6 +22,10 @@ use node::Input;
 
 /// How long a request waits for a leader, as `meta` has it.
 const LEADER_WAIT: Time = 5 * SECOND;
+/// How late a write may be whose outcome nobody learned …
+const LATE: Time = 6 * SECOND;
+/// … and where leaders come and go with it in their logs.
+const LATE_LONG: Time = 15 * SECOND;
 /// How often elections and the nodes that are behind are looked after.
 const TICK: Time = 100 * MS;
 /// Longest time until a lost leader is replaced.
@@ -112,7 +116,8 @@ impl World {
         match self.rng.meta.below(4) {
             0 => (),
             1 => {
-                let at = self.now + self.rng.meta.below(6 * SECOND);
+                let longest = if self.options.cluster.takeovers.is_some() { LATE_LONG } else { LATE };
+                let at = self.now + self.rng.meta.below(longest);
                 self.queue.plan(at, Event::LateWrite { region, by, request });
             }
             _ => drop(self.apply(region, by, &request)),
