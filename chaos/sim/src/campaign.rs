@@ -28,8 +28,13 @@ pub fn run(seed: u64, bug: Option<Bug>, keep: Keep) -> Verdict {
 }
 
 /// Runs one seed with regions of three nodes.
-pub fn run_cluster(seed: u64, keep: Keep) -> Verdict {
-    play(Options::of_cluster_seed(seed), None, keep)
+pub fn run_cluster(seed: u64, bug: Option<Bug>, keep: Keep) -> Verdict {
+    play(Options::of_cluster_seed(seed), bug, keep)
+}
+
+/// Runs one seed with regions of three nodes whose owners change all the time.
+pub fn run_takeovers(seed: u64, bug: Option<Bug>, keep: Keep) -> Verdict {
+    play(Options::of_takeover_seed(seed), bug, keep)
 }
 
 fn play(options: Options, bug: Option<Bug>, keep: Keep) -> Verdict {
@@ -107,6 +112,11 @@ pub fn catches(seed: u64, bug: Bug) -> bool {
 /// What a seed with regions of three nodes shows of a mistake, if anything.
 pub fn cluster_shows(seed: u64, bug: Bug) -> Option<String> {
     shows(Options::of_cluster_seed(seed), bug)
+}
+
+/// What a seed with takeovers shows of a mistake, if anything.
+pub fn takeovers_show(seed: u64, bug: Bug) -> Option<String> {
+    shows(Options::of_takeover_seed(seed), bug)
 }
 
 /// What a seed with regions of one node shows of a mistake, if anything.

@@ -26,6 +26,8 @@ const SECTOR: usize = 512;
 pub struct Platter {
     pub files: Files,
     nonce: u64,
+    /// Which start of its node it was last used in, as the passport says.
+    pub(crate) incarnation: u64,
 }
 
 /// One region's log device while its process lives.
@@ -138,6 +140,11 @@ impl SimDisk {
     pub fn fail_read(op: &DiskOp) -> Option<DiskEvent> {
         let DiskOp::Read { id, .. } = op else { return None };
         Some(DiskEvent::Read { id: *id, outcome: Err(DiskReadError::Unreadable) })
+    }
+
+    /// A copy of what is durable now.
+    pub(crate) fn copy(&self) -> Platter {
+        self.platter.clone()
     }
 
     /// The process dies (I2).

@@ -4,7 +4,7 @@
 //! its server earlier.
 
 use crate::queue::Time;
-use base::{OwnerId, Position};
+use base::{NodeId, OwnerId, Position};
 
 /// One message: who published it, and its number there, from 0.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,11 +142,54 @@ pub struct Opened {
     pub step: u64,
 }
 
-/// Everything that clients saw in a run, and which server opened which topic when.
+/// One start of a node of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    pub node: NodeId,
+    pub incarnation: u64,
+}
+
+/// Whom the metadata names as a bundle's owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owned {
+    pub life: Life,
+    pub epoch: u64,
+}
+
+/// Who serves a bundle was changed in a region's metadata.
+#[derive(Clone, Debug)]
+pub struct OwnerChanged {
+    pub region: usize,
+    pub bundle: String,
+    /// Who asked for the change.
+    pub by: Life,
+    pub before: Option<Owned>,
+    pub after: Option<Owned>,
+    /// The new owner's node counted as alive, in this incarnation.
+    pub alive: Option<u64>,
+    pub step: u64,
+}
+
+/// The record of a topic's log was changed in a region's metadata.
+#[derive(Clone, Debug)]
+pub struct LogChanged {
+    pub region: usize,
+    pub topic: String,
+    /// Who asked for the change.
+    pub by: Life,
+    /// Whom the metadata named as the owner of the topic's bundle just then.
+    pub owner: Option<Life>,
+    pub step: u64,
+}
+
+/// Everything that clients saw in a run, which server opened which topic when, and what became of owners and logs in the
+/// metadata of regions with several nodes.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     pub regions: usize,
     pub opened: Vec<Opened>,
+    pub owner_changes: Vec<OwnerChanged>,
+    pub log_changes: Vec<LogChanged>,
     pub producers: Vec<ProducerPlan>,
     /// Subscriptions that read everything.
     pub subs: Vec<SubKey>,
@@ -163,6 +206,8 @@ pub struct History {
     pub answer_delay: Time,
     /// Messages of one charge.
     pub charge_max: u64,
+    /// After this step everything was read once more from the beginning, when there was such a time.
+    pub read_back: Option<u64>,
     /// The run came to its end: everything was delivered and acknowledged in time.
     pub unfinished: Option<String>,
 }

@@ -29,6 +29,12 @@ pub(crate) struct Host {
     pub(crate) region: usize,
     pub(crate) node: NodeId,
     platter: Platter,
+    /// A copy that somebody made of it.
+    copy: Option<Platter>,
+    /// The disk that belongs here, while the copy is in its place.
+    aside: Option<Platter>,
+    /// When it last reached the metadata: what it knows by itself is at least so old, and not much older.
+    pub(crate) informed_at: Time,
     /// What the wall clock shows beyond the true time, in milliseconds.
     wall_offset_ms: i64,
     /// Until when the disk takes its time.
@@ -38,6 +44,14 @@ pub(crate) struct Host {
     /// The process is there, but has no metadata yet.
     pub(crate) booting: bool,
     pub(crate) process: Option<Process>,
+}
+
+/// Why a process does not start.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// The region has seen a later start of this node than this disk has: `server::cluster` refuses it.
+    OldCopy,
+    Log(String),
 }
 
 /// A running server.
@@ -66,6 +80,9 @@ impl Host {
             region,
             node,
             platter: Platter::default(),
+            copy: None,
+            aside: None,
+            informed_at: 0,
             wall_offset_ms: 0,
             slow_until: 0,
             boot: 0,
@@ -89,10 +106,29 @@ impl Host {
         self.wall_offset_ms += by_ms;
     }
 
+    /// Somebody copies the disk of a running process.
+    pub(crate) fn copy_disk(&mut self) {
+        self.copy = self.process.as_ref().map(|process| process.disk.copy());
+    }
+
+    /// Somebody puts the copy, if there is one, in the place of the disk of a node that does not run.
+    pub(crate) fn put_old_disk(&mut self) {
+        if let Some(copy) = self.copy.take().filter(|_| self.process.is_none()) {
+            self.aside = Some(std::mem::replace(&mut self.platter, copy));
+        }
+    }
+
+    /// The disk that belongs here is put back.
+    fn put_right_disk(&mut self) {
+        if let Some(disk) = self.aside.take() {
+            self.platter = disk;
+        }
+    }
+
     /// Starts the process as `server::boot` does.
     ///
     /// # Errors
-    /// When the log does not open.
+    /// [`StartError`].
     pub(crate) fn start(
         &mut self,
         region: &mut Region,
@@ -100,14 +136,23 @@ impl Host {
         options: &Options,
         bug: Option<Bug>,
         rng: &Rng,
-    ) -> Result<Vec<Output>, String> {
+    ) -> Result<Vec<Output>, StartError> {
+        let shared = options.nodes > 1;
+        let mut incarnation = 0;
+        if shared {
+            let Some(taken) = region.take_incarnation(self.node, self.platter.incarnation, bug) else {
+                self.put_right_disk();
+                return Err(StartError::OldCopy);
+            };
+            incarnation = taken;
+        }
+        (self.aside, self.platter.incarnation) = (None, incarnation);
         self.boot += 1;
         let layout = LayoutOptions { file_bytes: options.file_bytes, group_bytes_max: 1 << 20 };
-        let (disk, log) =
-            SimDisk::open(std::mem::take(&mut self.platter), layout, bug).map_err(|error| error.to_string())?;
-        let shared = options.nodes > 1;
-        let mut listing = region.list_ledgers();
-        let incarnation = if shared { region.take_incarnation(self.node, bug) } else { 0 };
+        let (disk, log) = SimDisk::open(std::mem::take(&mut self.platter), layout, bug)
+            .map_err(|error| StartError::Log(error.to_string()))?;
+        let stale = (bug == Some(Bug::StaleReads)).then_some(self.informed_at);
+        let mut listing = region.list_ledgers(stale);
         let core = Core::new(
             self.broker_options(region, incarnation, options, bug),
             BrokerDefaults::standalone(),
@@ -120,7 +165,8 @@ impl Host {
         };
         let broker = Broker::new(core, rng.fork(&name));
         let standard = BookieOptions { scrub_pass: None, ..BookieOptions::standard() };
-        let bookie_options = if shared { BookieOptions { orphan_grace: ORPHAN_GRACE, ..standard } } else { standard };
+        let orphan_grace = options.cluster.takeovers.map_or(ORPHAN_GRACE, |t| Duration::from_nanos(t.orphan_grace));
+        let bookie_options = if shared { BookieOptions { orphan_grace, ..standard } } else { standard };
         let bookie = Bookie::new(self.node, bookie_options, log);
         let admin = AdminApi::new(AdminOptions { owner: ADMIN_OWNER, authenticate_metrics: false });
         let started = at;

@@ -79,6 +79,19 @@ pub struct ClusterOptions {
     pub meta_unknown: u64,
     /// Longest time that a node lags behind the changes of the metadata.
     pub watch_lag: Time,
+    /// Owners lose their bundles again and again, and go on.
+    pub takeovers: Option<Takeovers>,
+}
+
+/// What makes a run one of takeovers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Takeovers {
+    /// How often a story is told (`world::takeover`).
+    pub stories: u64,
+    /// Ensemble, write quorum and ack quorum of the namespace.
+    pub copies: (u32, u32, u32),
+    /// How long a ledger that nobody knows stays on a disk.
+    pub orphan_grace: Time,
 }
 
 impl Options {
@@ -155,6 +168,45 @@ impl Options {
                 elections: some(&mut rng, 50),
                 meta_unknown: *rng.pick(&[0, 0, 5, 25]).unwrap_or(&0),
                 watch_lag: *rng.pick(&[10, 200, 2000]).unwrap_or(&10) * MS,
+                takeovers: None,
+            },
+            ..base
+        }
+    }
+
+    /// The options of a seed for regions of three nodes whose owners are taken over from again and again while their clients
+    /// go on publishing. What goes wrong between the regions is a matter of the others.
+    pub fn of_takeover_seed(seed: u64) -> Self {
+        let mut rng = Rng::new(seed).fork("takeover options");
+        let base = Self::of_cluster_seed(seed);
+        let (faults_for, pause_max) = (rng.range(8, 20) * SECOND, rng.range(100, 400) * MS);
+        Self {
+            topics: rng.range(1, 2),
+            // Some publish as long as there are faults, others half as long: then what was done last is what is read.
+            messages: (rng.range(1, 2) * faults_for / pause_max).clamp(30, 120),
+            pause_max,
+            faults_for,
+            window: base.window.max(3),
+            ledger_entries: *rng.pick(&[5, 5, 20, 1000]).unwrap_or(&20),
+            crashes: rng.below(2),
+            freezes: rng.below(2),
+            unloads: rng.below(5),
+            cuts: 0,
+            stalls: 0,
+            scrambled: 0,
+            read_errors: 0,
+            late_topic: false,
+            cluster: ClusterOptions {
+                peer_delay: *rng.pick(&[1, 5, 50]).unwrap_or(&1) * MS,
+                partitions: rng.below(2),
+                elections: rng.below(2),
+                meta_unknown: *rng.pick(&[0, 10, 25]).unwrap_or(&0),
+                watch_lag: *rng.pick(&[200, 2000, 2000]).unwrap_or(&200) * MS,
+                takeovers: Some(Takeovers {
+                    stories: rng.range(2, 5),
+                    copies: *rng.pick(&[(3, 3, 2), (3, 3, 2), (2, 2, 2), (3, 2, 2)]).unwrap_or(&(3, 3, 2)),
+                    orphan_grace: rng.range(1, 10) * SECOND,
+                }),
             },
             ..base
         }
@@ -225,13 +277,15 @@ impl fmt::Display for Options {
         if self.nodes == 1 {
             return Ok(());
         }
-        let ClusterOptions { peer_delay, partitions, elections, meta_unknown, watch_lag } = self.cluster;
+        let ClusterOptions { peer_delay, partitions, elections, meta_unknown, watch_lag, takeovers } = self.cluster;
         write!(
             f,
             " nodes={} peer={}ms partition={partitions} election={elections} meta-unknown={meta_unknown}% watch={}ms",
             self.nodes,
             ms(peer_delay),
             ms(watch_lag),
-        )
+        )?;
+        let Some(Takeovers { stories, copies, orphan_grace }) = takeovers else { return Ok(()) };
+        write!(f, " stories={stories} copies={copies:?} orphans={}ms", ms(orphan_grace))
     }
 }

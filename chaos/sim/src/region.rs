@@ -1,29 +1,35 @@
 //! One region: its metadata, and what a start of one of its nodes reads from there.
 
 use crate::bugs::Bug;
+use crate::history::{Life, Owned};
 use crate::options::Options;
-use base::{LedgerId, NamespaceName, NodeId, RegionId, RegionName, TenantName};
+use crate::queue::{SECOND, Time};
+use base::{LedgerId, NamespaceName, NodeId, RegionId, RegionName, TenantName, TopicName};
 use bookie::LedgerListing;
 use broker::Broker;
 use bytes::Bytes;
-use cluster::NodeRecord;
+use cluster::{AliveRecord, NodeRecord, OwnerRecord};
 use meta_api::{MetaEvent, MetaRequest, MetaResponse, MetaState, Write};
 use std::collections::{BTreeSet, VecDeque};
 use tenancy::keys::{self, Key};
-use tenancy::{ClusterData, Policies, PolicyRecord, PublishRate, TenantInfo};
+use tenancy::{ClusterData, Persistence, Policies, PolicyRecord, PublishRate, TenantInfo};
 
 /// The namespace of every run.
 pub(crate) const NAMESPACE: (&str, &str) = ("sim", "both");
-/// Metadata states kept for the bugs that lose them or read from them.
+/// Metadata states kept for the bug that loses them.
 const META_HISTORY: usize = 5;
+/// How far into the past stale reads go.
+const PAST: Time = 20 * SECOND;
 
 /// A region's metadata: what its majority agreed on, durable at once.
 pub(crate) struct Region {
     pub(crate) name: RegionName,
     pub(crate) number: RegionId,
     meta: MetaState,
-    /// Earlier states, for [`Bug::MetadataNotDurable`] and [`Bug::StaleReads`].
+    /// Earlier states, for [`Bug::MetadataNotDurable`].
     meta_before: VecDeque<MetaState>,
+    /// For [`Bug::StaleReads`]: when it was changed, and what it was before.
+    past: VecDeque<(Time, MetaState)>,
     /// Every change that nodes watch, in order.
     changes: Vec<MetaEvent>,
 }
@@ -50,6 +56,7 @@ impl Region {
             number: RegionId(u8::try_from(index + 1).unwrap_or(1)),
             meta: MetaState::new(),
             meta_before: VecDeque::new(),
+            past: VecDeque::new(),
             changes: Vec::new(),
         };
         region.create_records(options, bug);
@@ -81,7 +88,14 @@ impl Region {
         let info = TenantInfo { allowed_clusters: both.clone(), ..TenantInfo::default() };
         self.put(keys::tenant_key(&tenant), &info);
         let rate = options.quota.filter(|_| bug != Some(Bug::QuotaIgnored)).and_then(|rate| i32::try_from(rate).ok());
+        let copies = options.cluster.takeovers.map(|takeovers| takeovers.copies);
         let policies = Policies {
+            persistence: copies.map(|(ensemble, write_quorum, ack_quorum)| Persistence {
+                bookkeeper_ensemble: ensemble,
+                bookkeeper_write_quorum: write_quorum,
+                bookkeeper_ack_quorum: ack_quorum,
+                managed_ledger_max_mark_delete_rate: 0.0,
+            }),
             replication_clusters: both,
             deduplication_enabled: Some(bug != Some(Bug::DeduplicationOff)),
             namespace_publish_rate: rate
@@ -107,6 +121,29 @@ impl Region {
         response
     }
 
+    /// Whom the metadata names as the owner under a key of [`keys::OWNERS`].
+    pub(crate) fn owned(&self, key: &str) -> Option<Owned> {
+        let record = self.meta.get(key).and_then(|found| OwnerRecord::decode(&found.value))?;
+        let life = Life { node: record.node, incarnation: record.incarnation };
+        Some(Owned { life, epoch: record.epoch })
+    }
+
+    /// The incarnation of a node that counts as alive.
+    pub(crate) fn alive(&self, node: NodeId) -> Option<u64> {
+        let found = self.meta.get(&keys::alive_key(node))?;
+        AliveRecord::decode(&found.value).map(|record| record.incarnation)
+    }
+
+    /// Whom the metadata names as the owner of a topic's bundle.
+    pub(crate) fn owner_of(&self, topic: &TopicName) -> Option<Life> {
+        let holds = |key: &str| {
+            matches!(Key::parse(key), Some(Key::Owner(namespace, range))
+                if namespace == *topic.namespace() && range.contains(tenancy::topic_hash(topic)))
+        };
+        let key = self.meta.iter_prefix(keys::OWNERS).map(|(key, _)| key).find(|key| holds(key))?;
+        self.owned(key).map(|owned| owned.life)
+    }
+
     /// How many changes there were.
     pub(crate) fn changes(&self) -> usize {
         self.changes.len()
@@ -117,35 +154,53 @@ impl Region {
         self.changes[from..to].to_vec()
     }
 
-    /// [`Bug::StaleReads`]: answers from the oldest state that is remembered.
-    pub(crate) fn read_before(&mut self, request: &MetaRequest) -> Option<MetaResponse> {
-        self.meta_before.front_mut().map(|before| before.apply(request).0)
+    /// [`Bug::StaleReads`]: what was known at that time.
+    fn as_of(&mut self, at: Time) -> &mut MetaState {
+        let place = self.past.iter().position(|(changed, _)| *changed > at);
+        match place.and_then(|place| self.past.get_mut(place)) {
+            Some((_, before)) => before,
+            None => &mut self.meta,
+        }
     }
 
-    /// Takes the next incarnation of a node, as `server::cluster` does.
-    pub(crate) fn take_incarnation(&mut self, node: NodeId, bug: Option<Bug>) -> u64 {
+    /// [`Bug::StaleReads`]: answers with what was known at that time.
+    pub(crate) fn read_as_of(&mut self, at: Time, request: &MetaRequest) -> MetaResponse {
+        self.as_of(at).apply(request).0
+    }
+
+    /// Takes the next incarnation of a node, as `server::cluster` does; `on_disk` is the one that its disk was last used in.
+    /// `None`: the region has seen a later one, so the disk is an old copy.
+    pub(crate) fn take_incarnation(&mut self, node: NodeId, on_disk: u64, bug: Option<Bug>) -> Option<u64> {
         let key = keys::node_key(node);
-        let Some(record) = self.meta.get(&key).and_then(|found| NodeRecord::decode(&found.value)) else { return 0 };
+        let record = self.meta.get(&key).and_then(|found| NodeRecord::decode(&found.value))?;
+        if record.incarnation != on_disk {
+            return None;
+        }
         if bug == Some(Bug::IncarnationReused) && record.incarnation > 0 {
-            return record.incarnation;
+            return Some(record.incarnation);
         }
         let record = NodeRecord { incarnation: record.incarnation + 1, draining: false, ..record };
         let writes = vec![Write::Put { key, value: record.encode() }];
         self.apply(&MetaRequest::Txn { compare: Vec::new(), writes });
-        record.incarnation
+        Some(record.incarnation)
     }
 
-    /// Every ledger of the metadata, below an id that was reserved before.
-    pub(crate) fn list_ledgers(&mut self) -> LedgerListing {
+    /// Every ledger of the metadata, below an id that was reserved before; `stale`: as it was known at that time.
+    pub(crate) fn list_ledgers(&mut self, stale: Option<Time>) -> LedgerListing {
         let reserve = MetaRequest::Reserve { key: keys::LEDGER_COUNTER.to_owned(), by: 1 };
         let MetaResponse::Reserved { first } = self.apply(&reserve) else {
             unreachable!("sim: the counter of ledgers is a counter");
         };
-        let known = self.meta.iter_prefix(keys::LEDGERS).filter_map(|(key, _)| match Key::parse(key) {
+        let number = self.number;
+        let meta = match stale {
+            Some(at) => self.as_of(at),
+            None => &mut self.meta,
+        };
+        let known = meta.iter_prefix(keys::LEDGERS).filter_map(|(key, _)| match Key::parse(key) {
             Some(Key::Ledger(ledger)) => Some(ledger),
             _ => None,
         });
-        LedgerListing { known: known.collect(), below: LedgerId::compose(self.number, first) }
+        LedgerListing { known: known.collect(), below: LedgerId::compose(number, first) }
     }
 
     /// All that nodes watch, as it is now.
@@ -161,7 +216,15 @@ impl Region {
         events
     }
 
-    /// Before a write: here the bugs of the past go back to.
+    /// Before a write: here [`Bug::StaleReads`] goes back to.
+    pub(crate) fn keep_past(&mut self, now: Time) {
+        self.past.push_back((now, self.meta.clone()));
+        while self.past.front().is_some_and(|(at, _)| at + PAST < now) {
+            self.past.pop_front();
+        }
+    }
+
+    /// Before a write: here [`Bug::MetadataNotDurable`] goes back to.
     pub(crate) fn remember(&mut self) {
         self.meta_before.push_back(self.meta.clone());
         if self.meta_before.len() > META_HISTORY {

@@ -31,7 +31,7 @@ fn the_same_seed_leaves_the_same_trace() {
 }
 
 fn cluster_holds(seed: u64) {
-    let verdict = run_cluster(seed, Keep::Hash);
+    let verdict = run_cluster(seed, None, Keep::Hash);
     let replay = format!("cargo run -p sim -- cluster --seed {seed} --trace");
     assert!(verdict.violations.is_empty(), "{}\n{:#?}\n{replay}", verdict.options, verdict.violations);
 }
@@ -50,7 +50,7 @@ fn pinned_cluster_seeds_hold_all_promises() {
 #[test]
 fn the_same_cluster_seed_leaves_the_same_trace() {
     for seed in 0..3 {
-        if let Err(difference) = same_twice(seed, run_cluster) {
+        if let Err(difference) = same_twice(seed, |seed, keep| run_cluster(seed, None, keep)) {
             panic!("{difference}");
         }
     }

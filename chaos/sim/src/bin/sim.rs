@@ -1,12 +1,14 @@
 //! The simulator's command line.
 //!
 //! `sim run --seed N [--trace] [--bug B]`, `sim campaign --seeds N [--cluster-seeds C] [--start S] [--jobs J]`,
-//! `sim cluster --seed N [--trace]`, `sim cluster --seeds N [--start S] [--jobs J]`, `sim ledger --seeds N [--start S]`,
+//! `sim cluster --seed N [--trace]`, `sim cluster --seeds N [--start S] [--jobs J]`, the same with `takeover` (`--bug B` there
+//! too), `sim ledger --seeds N [--start S]`,
 //! `sim meta --seeds N`, `sim bugs [--seeds N] [--bug PART_OF_NAME]`
 
 use sim::bugs::Bug;
 use sim::campaign::{
-    Verdict, cluster_shows, in_order, median, region_shows, run, run_cluster, same_twice, seeds_to_catch,
+    Verdict, cluster_shows, in_order, median, region_shows, run, run_cluster, run_takeovers, same_twice,
+    seeds_to_catch, takeovers_show,
 };
 use sim::trace::Keep;
 use std::cell::RefCell;
@@ -16,10 +18,14 @@ use std::process::ExitCode;
 
 /// A ledger is played so many times faster than a region, and tried as much more often.
 const LEDGERS_PER_SEED: u64 = 50;
+/// What only several nodes can do wrong takes some seeds to be seen.
+const TAKEOVERS_PER_SEED: u64 = 3;
+/// Regions with takeovers take longer than others of three nodes: a campaign plays one for so many of those.
+const TAKEOVERS_SHARE: u64 = 4;
 
 const USAGE: &str = "usage: sim run --seed N [--trace] [--bug B] | \
     sim campaign --seeds N [--cluster-seeds C] [--start S] [--jobs J] | \
-    sim cluster --seed N [--trace] | sim cluster --seeds N [--start S] [--jobs J] | \
+    sim cluster|takeover --seed N [--trace] [--bug B] | sim cluster|takeover --seeds N [--start S] [--jobs J] | \
     sim ledger --seeds N [--start S] | sim meta --seeds N | sim bugs [--seeds N] [--bug PART_OF_NAME]";
 
 fn say(text: &str) {
@@ -41,7 +47,11 @@ fn report(verdict: &Verdict) -> bool {
         say(&format!("  {violation}"));
     }
     if !verdict.violations.is_empty() {
-        let kind = if verdict.options.nodes > 1 { "cluster" } else { "run" };
+        let kind = match verdict.options.cluster.takeovers {
+            Some(_) => "takeover",
+            None if verdict.options.nodes > 1 => "cluster",
+            None => "run",
+        };
         say(&format!("  replay: cargo run -p sim -- {kind} --seed {} --trace", verdict.options.seed));
     }
     verdict.violations.is_empty()
@@ -100,17 +110,20 @@ fn campaign(args: &[String]) -> bool {
     let seeds = number(args, "--seeds").unwrap_or(100);
     let clusters = number(args, "--cluster-seeds").unwrap_or(seeds / 4);
     let single = series("", start..start + seeds, jobs(args), |seed| run(seed, None, Keep::Hash));
-    let several = series("cluster ", start..start + clusters, jobs(args), |seed| run_cluster(seed, Keep::Hash));
-    ledgers(start..start + seeds, jobs(args)) && single && several
+    let several = series("cluster ", start..start + clusters, jobs(args), |seed| run_cluster(seed, None, Keep::Hash));
+    let taken = start..start + clusters / TAKEOVERS_SHARE;
+    let taken = series("takeover ", taken, jobs(args), |seed| run_takeovers(seed, None, Keep::Hash));
+    ledgers(start..start + seeds, jobs(args)) && single && several && taken
 }
 
-fn cluster(args: &[String]) -> bool {
+/// One seed or many of a kind of region with three nodes.
+fn cluster(args: &[String], kind: &str, one: impl Fn(u64, Option<Bug>, Keep) -> Verdict + Sync) -> bool {
     if let Some(seed) = number(args, "--seed") {
-        return tell(&run_cluster(seed, keep(args)));
+        return tell(&one(seed, bug(args), keep(args)));
     }
     let start = number(args, "--start").unwrap_or(0);
     let seeds = number(args, "--seeds").unwrap_or(100);
-    series("cluster ", start..start + seeds, jobs(args), |seed| run_cluster(seed, Keep::Hash))
+    series(kind, start..start + seeds, jobs(args), |seed| one(seed, bug(args), Keep::Hash))
 }
 
 fn meta(seeds: u64) -> bool {
@@ -127,16 +140,23 @@ fn meta(seeds: u64) -> bool {
 }
 
 /// What one seed shows of a bug, if anything.
-type Shows<'a> = &'a dyn Fn(u64) -> Option<String>;
+type Shows<'a> = &'a (dyn Fn(u64) -> Option<String> + Sync);
 
 /// Hunts one bug in one room, three times; whether it was caught in more than half of the hunts.
 fn hunt(bug: &str, room: &str, seeds_max: u64, shows: Shows<'_>) -> bool {
-    let last = RefCell::new(String::new());
-    let caught = |seed| shows(seed).map(|text| last.replace(text)).is_some();
-    let counts: Vec<Option<u64>> = (0..3).map(|series| seeds_to_catch(10_000 * series, seeds_max, caught)).collect();
-    let middle = median(counts);
+    let one = |series: u64| {
+        let last = RefCell::new(String::new());
+        let caught = |seed| shows(seed).map(|text| last.replace(text)).is_some();
+        (seeds_to_catch(10_000 * series, seeds_max, caught), last.into_inner())
+    };
+    let hunts: Vec<(Option<u64>, String)> = std::thread::scope(|scope| {
+        let hunts = [0, 1, 2].map(|series| scope.spawn(move || one(series)));
+        hunts.into_iter().map(|hunt| hunt.join().unwrap_or_default()).collect()
+    });
+    let middle = median(hunts.iter().map(|(count, _)| *count).collect());
     let text = middle.map_or_else(|| format!("not in {seeds_max}"), |count| count.to_string());
-    let what: String = last.borrow().lines().next().unwrap_or_default().chars().take(110).collect();
+    let seen = hunts.iter().rev().find_map(|(_, text)| text.lines().next());
+    let what: String = seen.unwrap_or_default().chars().take(110).collect();
     say(&format!("seeded bug: {bug} | {room} | {text} seeds | {what}"));
     middle.is_some()
 }
@@ -153,7 +173,15 @@ fn bugs(seeds_max: u64, only: Option<&String>) -> bool {
         }
         let of_cluster = Bug::CLUSTER.contains(&bug);
         let caught = !of_cluster && hunt(&name, "regions", seeds_max, &|seed| region_shows(seed, bug));
-        all &= caught || hunt(&name, "clusters", seeds_max, &|seed| cluster_shows(seed, bug));
+        let takeovers = TAKEOVERS_PER_SEED * seeds_max;
+        let caught = caught || of_cluster && hunt(&name, "takeovers", takeovers, &|seed| takeovers_show(seed, bug));
+        let caught = caught || hunt(&name, "clusters", seeds_max, &|seed| cluster_shows(seed, bug));
+        if sim::ledgers::concerns(bug) {
+            let of_ledger = |seed| sim::ledgers::run_mistaken(seed, bug).err();
+            all &= hunt(&name, "ledgers", LEDGERS_PER_SEED * seeds_max, &of_ledger) || caught;
+        } else {
+            all &= caught;
+        }
     }
     for bug in sim::ledgers::bugs() {
         let name = format!("Ledger({bug:?})");
@@ -186,7 +214,8 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let good = match args.first().map(String::as_str) {
         Some("run") => tell(&run(number(&args, "--seed").unwrap_or(0), bug(&args), keep(&args))),
-        Some("cluster") => cluster(&args),
+        Some("cluster") => cluster(&args, "cluster ", run_cluster),
+        Some("takeover") => cluster(&args, "takeover ", run_takeovers),
         Some("campaign") => campaign(&args),
         Some("ledger") => {
             let start = number(&args, "--seed").or_else(|| number(&args, "--start")).unwrap_or(0);

@@ -122,6 +122,25 @@ fn difference(topic: &str, origin: usize, a: &(usize, Vec<Message>), b: &(usize,
     Violation::new(Kind::Copy, text)
 }
 
+/// What was answered is still there when everything is read once more at the end.
+pub(super) fn check_read_back(history: &History, found: &mut Vec<Violation>) {
+    let Some(step) = history.read_back else { return };
+    for sub in audits(history) {
+        let again = history.delivered.iter().filter(|d| d.sub == *sub && d.step > step);
+        let again: BTreeSet<&Message> = again.flat_map(|d| &d.messages).collect();
+        let reaches = |producer: usize| history.producers[producer].reaches(sub.region, &sub.topic);
+        for acked in history.acked.iter().filter(|acked| reaches(acked.producer)) {
+            for number in acked.first..=acked.last {
+                let message = Message { producer: acked.producer, number };
+                if !again.contains(&message) {
+                    let text = format!("{sub:?}: {message:?} was answered and was gone at the end");
+                    found.push(Violation::new(Kind::Lost, text));
+                }
+            }
+        }
+    }
+}
+
 /// Every subscription got every message that was answered.
 pub(super) fn check_subscriptions(history: &History, found: &mut Vec<Violation>) {
     for sub in history.subs.iter().filter(|sub| sub.name != AUDIT) {

@@ -6,6 +6,7 @@ mod acks;
 mod copies;
 mod holders;
 mod loads;
+mod owners;
 mod quota;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,8 @@ pub enum Kind {
     Seek,
     /// Two consumers of a subscription had the same, or keys were out of order.
     Sharing,
+    /// Somebody changed what another one owns, or two own the same.
+    Ownership,
     /// More was published than the quota allows.
     Quota,
     /// The world did not come to rest in time.
@@ -69,14 +72,16 @@ const PER_CHECK_MAX: usize = 5;
 /// All findings.
 pub fn check(history: &History) -> Vec<Violation> {
     let mut found = Vec::new();
-    let checks: [fn(&History, &mut Vec<Violation>); 8] = [
+    let checks: [fn(&History, &mut Vec<Violation>); 10] = [
         copies::check_logs,
         copies::check_regions,
         copies::check_subscriptions,
+        copies::check_read_back,
         acks::check_answered,
         acks::check_delivery_order,
         acks::check_seeks,
         holders::check_holders,
+        owners::check_owners,
         quota::check_quota,
     ];
     for check in checks {

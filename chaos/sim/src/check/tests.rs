@@ -2,7 +2,8 @@
 
 use super::{Kind, check};
 use crate::history::{AUDIT, AckAnswered, Acked, Delivered, History, Message, Opened, ProducerPlan, Sent, SubKey};
-use base::{LedgerId, OwnerId, Position};
+use crate::history::{Life, LogChanged, Owned, OwnerChanged};
+use base::{LedgerId, NodeId, OwnerId, Position};
 
 fn sub(region: usize, name: &str) -> SubKey {
     SubKey { region, topic: "t".into(), name: name.into() }
@@ -87,6 +88,18 @@ fn a_message_missing_in_the_other_region_is_found() {
 fn a_message_missing_in_one_subscription_is_found() {
     let mut history = good();
     history.delivered.retain(|d| d.sub.name == AUDIT || d.messages[0] != Message { producer: 0, number: 3 });
+    assert_eq!(kinds(&history), [Kind::Lost]);
+}
+
+#[test]
+fn a_message_that_is_gone_at_the_end_is_found() {
+    let mut history = good();
+    let audits: Vec<Delivered> = history.delivered.iter().filter(|d| d.sub.name == AUDIT).cloned().collect();
+    let again = audits.into_iter().map(|d| Delivered { step: d.step + 100, session: d.session + 20, ..d });
+    history.delivered.extend(again);
+    history.read_back = Some(100);
+    assert_eq!(check(&history), []);
+    history.delivered.pop();
     assert_eq!(kinds(&history), [Kind::Lost]);
 }
 
@@ -259,4 +272,40 @@ fn a_seek_that_brings_too_little_is_found() {
     assert_eq!(check(&history), []);
     history.delivered.pop();
     assert_eq!(kinds(&history), [Kind::Seek], "the last is missing");
+}
+
+fn life(node: u64, incarnation: u64) -> Life {
+    Life { node: NodeId(node), incarnation }
+}
+
+#[test]
+fn a_log_that_is_changed_by_another_one_than_its_owner_is_found() {
+    for owner in [Some(life(1, 4)), None] {
+        let mut history = good();
+        let change = LogChanged { region: 0, topic: "t".into(), by: life(1, 3), owner: Some(life(1, 3)), step: 5 };
+        history.log_changes.push(change.clone());
+        assert_eq!(check(&history), []);
+        history.log_changes.push(LogChanged { owner, ..change });
+        assert_eq!(kinds(&history), [Kind::Ownership]);
+    }
+}
+
+#[test]
+fn owners_that_come_and_go_as_they_should_are_fine_and_others_are_found() {
+    let owned = |node, epoch| Some(Owned { life: life(node, 2), epoch });
+    let change = |by, before, after, alive| {
+        let bundle = "b".to_owned();
+        let change = OwnerChanged { region: 0, bundle, by: life(by, 2), before, after, alive, step: 1 };
+        let history = History { owner_changes: vec![change], ..good() };
+        check(&history).first().map(|violation| violation.text[..2].to_owned())
+    };
+    assert_eq!(change(3, None, owned(1, 1), Some(2)), None, "whoever is asked assigns");
+    assert_eq!(change(3, owned(1, 4), owned(2, 5), Some(2)), None, "a takeover");
+    assert_eq!(change(3, owned(1, 4), owned(1, 4), None), None, "asked to hand over");
+    assert_eq!(change(1, owned(1, 4), None, None), None, "given up");
+    assert_eq!(change(3, owned(1, 4), owned(2, 4), Some(2)).as_deref(), Some("O2"));
+    assert_eq!(change(3, owned(1, 4), owned(2, 3), Some(2)).as_deref(), Some("O2"));
+    assert_eq!(change(3, owned(1, 4), owned(2, 5), Some(3)).as_deref(), Some("O3"));
+    assert_eq!(change(3, None, owned(2, 1), None).as_deref(), Some("O3"));
+    assert_eq!(change(3, owned(1, 4), None, None).as_deref(), Some("O4"));
 }

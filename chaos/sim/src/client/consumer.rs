@@ -27,6 +27,8 @@ pub enum Acking {
     Partial,
     /// Everything up to an entry.
     Cumulative,
+    /// Nothing: all of it comes again.
+    Never,
 }
 
 /// What a consumer is.
@@ -97,7 +99,8 @@ impl Consumer {
 
     /// Everything it got is acknowledged and answered, and what it went back to came again.
     pub fn is_quiet(&self) -> bool {
-        self.held.is_empty() && self.asked.is_empty() && self.seeking.is_none() && self.newest == self.newest_now
+        let holds = !self.held.is_empty() && self.plan.acking != Acking::Never;
+        !holds && self.asked.is_empty() && self.seeking.is_none() && self.newest == self.newest_now
     }
 
     /// For people who wonder why a run does not end.
@@ -141,7 +144,7 @@ impl Consumer {
     }
 
     fn work(&mut self, io: &mut Io<'_>) {
-        if self.held.is_empty() || self.seeking.is_some() {
+        if self.held.is_empty() || self.seeking.is_some() || self.plan.acking == Acking::Never {
             return;
         }
         if self.asked.is_empty() {

@@ -4,6 +4,7 @@ use super::check::Finding;
 use super::{Event, LEDGER, World};
 use crate::disk::{Platter, SimDisk};
 use crate::queue::Time;
+use crate::shell_bugs::Mistakes;
 use base::{Effects, LedgerId, Mono, NodeId, Now};
 use bookie::disk::{DiskEvent, DiskOp};
 use bookie::layout::LayoutOptions;
@@ -119,6 +120,7 @@ impl World {
     }
 
     pub(super) fn ask_bookie(&mut self, client: u64, to: NodeId, request: BookieRequest) -> Result<(), Finding> {
+        let request = Mistakes::new(self.plan.mistake).to_bookie(request);
         let fences =
             matches!(request, BookieRequest::Read { fence: true, .. } | BookieRequest::ReadLac { fence: true, .. });
         if let Some(host) = self.hosts.get_mut(&to).filter(|host| fences && host.running.is_some()) {

@@ -18,6 +18,7 @@ mod check;
 mod clients;
 mod plan;
 
+use crate::bugs::Bug;
 use crate::queue::{MS, Queue, SECOND, Time};
 use base::{Effects, EntryId, LedgerId, Mono, NodeId, Now, OwnerId, RequestId};
 use bookie::disk::DiskOp;
@@ -73,8 +74,24 @@ pub fn bugs() -> impl Iterator<Item = SeededBug> {
 /// # Errors
 /// What was broken.
 pub fn run(seed: u64, bug: Option<SeededBug>) -> Result<u64, String> {
-    let seeded = bug.map_or(Seeded::NONE, Seeded::with);
-    let played = catch_unwind(AssertUnwindSafe(|| World::new(Plan::of_seed(seed, seeded)).run()));
+    play(Plan::of_seed(seed, bug.map_or(Seeded::NONE, Seeded::with)))
+}
+
+/// Whether a mistake between nodes is one that a single ledger can show.
+pub fn concerns(bug: Bug) -> bool {
+    matches!(bug, Bug::FenceLost | Bug::LedgerWithoutCompare)
+}
+
+/// Plays one seed with a mistake between nodes.
+///
+/// # Errors
+/// What was broken.
+pub fn run_mistaken(seed: u64, bug: Bug) -> Result<u64, String> {
+    play(Plan { mistake: Some(bug), ..Plan::of_seed(seed, Seeded::NONE) })
+}
+
+fn play(plan: Plan) -> Result<u64, String> {
+    let played = catch_unwind(AssertUnwindSafe(|| World::new(plan).run()));
     match played {
         Ok(outcome) => outcome,
         Err(panic) => Err(panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "an assertion failed".to_owned())),
@@ -240,10 +257,12 @@ impl World {
     // ---- the metadata store
 
     fn cas(&mut self, version: u64, metadata: LedgerMetadata) -> Result<MetadataOutcome, Finding> {
-        if version != self.store.version {
+        let compares = self.plan.mistake != Some(Bug::LedgerWithoutCompare);
+        if version != self.store.version && compares {
             return Ok(MetadataOutcome::Conflict { actual: Some(self.store.clone()) });
         }
         check_step(&self.store.metadata, &metadata)?;
+        let version = self.store.version;
         self.store = VersionedMetadata { metadata, version: version + 1 };
         if let Some(end) = self.closed_at() {
             self.checker.close(end)?;

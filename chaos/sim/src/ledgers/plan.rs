@@ -1,5 +1,6 @@
 //! What a ledger seed decides: sizes, delays, a timetable of faults.
 
+use crate::bugs::Bug;
 use crate::queue::{MS, Time};
 use base::{NodeId, Rng};
 use ledger::{RecoveryOptions, ReplicationConfig, Seeded, WriterOptions};
@@ -49,6 +50,8 @@ pub(super) struct Plan {
     pub(super) writer_closes: bool,
     pub(super) faults: Vec<(Time, Fault)>,
     pub(super) heal_at: Time,
+    /// A mistake of who carries requests, not of the machines.
+    pub(super) mistake: Option<Bug>,
 }
 
 /// Ensemble, write quorum, ack quorum.
@@ -99,6 +102,7 @@ impl Plan {
             writer_closes: rng.percent(50),
             faults: Vec::new(),
             heal_at: busy + 200 * MS,
+            mistake: None,
             rng: Rng::new(seed).fork("ledger world"),
         };
         plan.draw_faults(&mut rng, busy);

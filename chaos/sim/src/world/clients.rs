@@ -35,6 +35,17 @@ pub(super) struct Conn {
     stream: Stream,
 }
 
+impl Conn {
+    pub(super) fn client(&self) -> usize {
+        self.client
+    }
+
+    /// Whether it is with this node, which serves the client's topic.
+    pub(super) fn serves(&self, host: usize) -> bool {
+        self.host == host && self.found && self.server_open
+    }
+}
+
 impl World {
     /// Sets a client's alarm.
     pub(super) fn wake_at(&mut self, client: usize, at: Time) {

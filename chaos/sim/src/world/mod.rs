@@ -2,7 +2,8 @@
 //!
 //! **What**  [`World::run`] takes one event after the other from the queue. All randomness comes from forks of the seed.
 //!
-//! **States**  connecting (until every subscription exists) → faults → healed → at rest, or out of time
+//! **States**  connecting (until every subscription exists) → faults → healed → at rest, or out of time; where there were
+//! takeovers everything is read back before the end.
 //!
 //! **Invariants**
 //! - I1  the same seed and bug give the same trace.
@@ -12,15 +13,17 @@
 
 mod clients;
 mod nemesis;
+mod owners;
 mod peers;
 mod plan;
 mod progress;
 mod server;
 mod store;
+mod takeover;
 
 use crate::bugs::Bug;
 use crate::client::Client;
-use crate::history::History;
+use crate::history::{History, Life};
 use crate::host::Host;
 use crate::net::Net;
 use crate::options::Options;
@@ -85,6 +88,7 @@ enum Event {
     /// A write whose outcome nobody learned happens after all.
     LateWrite {
         region: usize,
+        by: Option<Life>,
         request: MetaRequest,
     },
     Watch {
@@ -144,8 +148,16 @@ enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Connecting,
-    Faults { until: Time },
-    Healed { since: Time },
+    Faults {
+        until: Time,
+    },
+    Healed {
+        since: Time,
+    },
+    /// Everything is read once more.
+    ReadBack {
+        since: Time,
+    },
     Over,
 }
 
@@ -172,6 +184,8 @@ pub struct World {
     queue: Queue<Event>,
     regions: Vec<Region>,
     hosts: Vec<Host>,
+    /// Of regions with several nodes, every start of every node: [`life`] → what it is.
+    lives: BTreeMap<u64, Life>,
     leading: Vec<Leading>,
     /// Host → when it hears the last of who leads.
     leader_news_at: Vec<Time>,
@@ -246,6 +260,7 @@ impl World {
             peers: Peers::default(),
             regions,
             hosts,
+            lives: BTreeMap::new(),
             net: Net::default(),
             clients: Vec::new(),
             conn_of: BTreeMap::new(),
@@ -304,7 +319,7 @@ impl World {
             Event::DiskRead { host, boot, op } => self.on_disk_read(host, boot, &op),
             Event::Start { host } => self.start_host(host),
             Event::Meta { host, boot, id, request, since } => self.on_meta(host, boot, id, request, since),
-            Event::LateWrite { region, request } => drop(self.apply(region, &request)),
+            Event::LateWrite { region, by, request } => drop(self.apply(region, by, &request)),
             Event::Watch { host, boot, up_to } => self.on_watch(host, boot, up_to),
             Event::StoreTick => self.on_store_tick(),
             Event::PeerFrame { from, to, conn, number, frame } => self.on_peer_frame(from, to, conn, number, *frame),
@@ -324,7 +339,11 @@ impl World {
     }
 
     fn look(&mut self) {
-        let rest = matches!(self.phase, Phase::Healed { .. }) && self.is_at_rest();
+        let rest = match self.phase {
+            Phase::Healed { .. } => self.is_at_rest(),
+            Phase::ReadBack { .. } => self.has_read_back(),
+            _ => false,
+        };
         match self.phase {
             Phase::Connecting if self.subscribed() => {
                 let until = self.now + self.options.faults_for;
@@ -343,8 +362,11 @@ impl World {
                 self.trace.note(self.now, format_args!("phase healed"));
                 self.phase = Phase::Healed { since: self.now };
             }
-            Phase::Healed { .. } if rest => self.phase = Phase::Over,
-            Phase::Healed { since } if self.now - since > REST_WITHIN => self.give_up("the world did not come to rest"),
+            Phase::Healed { .. } if rest && self.options.cluster.takeovers.is_some() => self.begin_read_back(),
+            Phase::Healed { .. } | Phase::ReadBack { .. } if rest => self.phase = Phase::Over,
+            Phase::Healed { since } | Phase::ReadBack { since } if self.now - since > REST_WITHIN => {
+                self.give_up("the world did not come to rest")
+            }
             _ => (),
         }
         if self.phase != Phase::Connecting {

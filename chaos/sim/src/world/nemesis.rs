@@ -1,5 +1,6 @@
 //! What goes wrong, and when.
 
+use super::takeover::Story;
 use super::{Event, Phase, World};
 use crate::queue::{MS, SECOND, Time};
 use crate::region::NAMESPACE;
@@ -74,6 +75,16 @@ pub enum Fault {
     Election {
         region: usize,
     },
+    /// An owner is to lose its bundles.
+    Takeover {
+        region: usize,
+        story: Story,
+    },
+    /// A node ends, and comes back on a copy of its disk that was made a while ago.
+    OldDisk {
+        host: usize,
+        down_for: Time,
+    },
 }
 
 impl World {
@@ -125,6 +136,7 @@ impl World {
             self.queue.plan(at, Event::Fault(fault));
         }
         self.plan_splits(from, until);
+        self.plan_stories(from, until);
     }
 
     /// In regions of several nodes bundles are divided. From a source of their own, so that pinned seeds mean what they meant.
@@ -165,6 +177,8 @@ impl World {
             }
             Fault::MendPeers { pairs } => self.peers.mend(&pairs),
             Fault::Election { region } => self.elect_other(region),
+            Fault::Takeover { region, story } => self.tell_story(region, story),
+            Fault::OldDisk { host, down_for } => self.put_old_disk(host, down_for),
             Fault::Cut { for_time } => {
                 self.net.cut = true;
                 self.break_net();
@@ -198,7 +212,7 @@ impl World {
         }
     }
 
-    fn crash(&mut self, host: usize) {
+    pub(super) fn crash(&mut self, host: usize) {
         let conns = self.hosts[host].crash(&mut self.rng.disk);
         let side = self.hosts[host].region;
         self.regions[side].crash(self.mistakes.bug);

@@ -85,7 +85,9 @@ impl World {
         self.history.subs.push(sub.clone());
         for number in 0..kind.consumers {
             let index = self.clients.len();
+            let keeps = options.cluster.takeovers.is_some() && kind.name == AUDIT;
             let acking = match kind.acking {
+                _ if keeps => Acking::Never,
                 Acking::Partial if !options.partial_acks => Acking::Individual,
                 acking => acking,
             };

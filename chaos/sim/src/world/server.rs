@@ -1,9 +1,10 @@
 //! Servers: what they are told, and what they want done.
 
 use super::peers::PeerFrame;
-use super::{Event, Phase, World, life};
+use super::{Event, Fault, Phase, World, life};
 use crate::disk::SimDisk;
-use crate::history::Opened;
+use crate::history::{Life, Opened};
+use crate::host::StartError;
 use crate::queue::{MS, SECOND, Time};
 use crate::trace::digest;
 use base::OwnerId;
@@ -18,6 +19,8 @@ use wire::region::RegionFrame;
 
 /// Longest time that a slow disk takes for one thing.
 const SLOW_DISK: Time = 2 * SECOND;
+/// How long it takes an operator to put the right disk back.
+const OLD_DISK_FOR: Time = SECOND;
 /// Pause between two looks of a starting process for the metadata.
 const START_AGAIN: Time = 200 * MS;
 
@@ -39,11 +42,24 @@ impl World {
         let region = &mut self.regions[host.region];
         match host.start(region, now, &self.options, self.mistakes.bug, &self.seed) {
             Ok(outputs) => {
+                self.note_life(index);
                 self.execute(index, outputs);
                 self.arm(index);
                 self.announce_changes(self.hosts[index].region);
             }
-            Err(error) => self.broken = Some(format!("node {index} does not start: {error}")),
+            Err(StartError::OldCopy) => {
+                self.trace.note(self.now, format_args!("{index} has an old copy of its disk and ends"));
+                self.queue.plan(self.now + OLD_DISK_FOR, Event::Fault(Fault::Restart { host: index }));
+            }
+            Err(StartError::Log(error)) => self.broken = Some(format!("node {index} does not start: {error}")),
+        }
+    }
+
+    fn note_life(&mut self, index: usize) {
+        let host = &self.hosts[index];
+        if let Some(process) = host.process.as_ref().filter(|_| self.options.nodes > 1) {
+            let started = Life { node: host.node, incarnation: process.incarnation };
+            self.lives.insert(life(index, host.boot), started);
         }
     }
 

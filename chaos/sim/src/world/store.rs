@@ -14,6 +14,7 @@
 
 use super::{Event, Phase, World};
 use crate::bugs::Bug;
+use crate::history::Life;
 use crate::queue::{MS, SECOND, Time};
 use base::{NodeId, RequestId};
 use meta_api::{MetaRequest, MetaResponse};
@@ -21,6 +22,10 @@ use node::Input;
 
 /// How long a request waits for a leader, as `meta` has it.
 const LEADER_WAIT: Time = 5 * SECOND;
+/// How late a write may be whose outcome nobody learned …
+const LATE: Time = 6 * SECOND;
+/// … and where leaders come and go with it in their logs.
+const LATE_LONG: Time = 15 * SECOND;
 /// How often elections and the nodes that are behind are looked after.
 const TICK: Time = 100 * MS;
 /// Longest time until a lost leader is replaced.
@@ -67,9 +72,13 @@ impl World {
         if self.hosts[index].boot != boot || self.hosts[index].process.is_none() {
             // The process is gone; what it asked may be on its way all the same.
             if self.options.nodes > 1 && request.is_write() && self.rng.meta.percent(50) {
-                self.apply(self.hosts[index].region, &request);
+                self.apply(self.hosts[index].region, self.life_of(index, boot), &request);
             }
             return;
+        }
+        if self.mistakes.is(Bug::StaleReads) && !request.is_write() {
+            let response = self.read_own(index, &request);
+            return self.answer_meta(index, boot, id, response);
         }
         if !self.reaches_metadata(index) {
             if self.now - since < LEADER_WAIT {
@@ -84,7 +93,7 @@ impl World {
         if request.is_write() && matches!(self.phase, Phase::Faults { .. }) && self.rng.meta.percent(unknown) {
             return self.lose_outcome(index, boot, id, request);
         }
-        let response = self.apply(self.hosts[index].region, &request);
+        let response = self.apply(self.hosts[index].region, self.life_of(index, boot), &request);
         self.answer_meta(index, boot, id, response);
     }
 
@@ -93,34 +102,44 @@ impl World {
         self.queue.plan(at, Event::Input { host, boot, input: Box::new(Input::Meta { id, response }) });
     }
 
+    /// [`Bug::StaleReads`]: what the node itself knows, which lags behind.
+    fn read_own(&mut self, index: usize, request: &MetaRequest) -> MetaResponse {
+        let reaches = self.reaches_metadata(index);
+        let at = if reaches { self.now } else { self.hosts[index].informed_at };
+        let lag = self.rng.meta.below(self.options.cluster.watch_lag.max(1));
+        self.regions[self.hosts[index].region].read_as_of(at.saturating_sub(lag), request)
+    }
+
     /// Nobody learns what became of a write: it happens now, later, or never (I1).
     fn lose_outcome(&mut self, host: usize, boot: u64, id: RequestId, request: MetaRequest) {
-        let region = self.hosts[host].region;
+        let (region, by) = (self.hosts[host].region, self.life_of(host, boot));
         match self.rng.meta.below(4) {
             0 => (),
             1 => {
-                let at = self.now + self.rng.meta.below(6 * SECOND);
-                self.queue.plan(at, Event::LateWrite { region, request });
+                let longest = if self.options.cluster.takeovers.is_some() { LATE_LONG } else { LATE };
+                let at = self.now + self.rng.meta.below(longest);
+                self.queue.plan(at, Event::LateWrite { region, by, request });
             }
-            _ => drop(self.apply(region, &request)),
+            _ => drop(self.apply(region, by, &request)),
         }
         let response = MetaResponse::Unavailable { reason: "the leader changed meanwhile".to_owned() };
         let at = self.now + 1 + self.rng.meta.below(6 * SECOND);
         self.queue.plan(at, Event::Input { host, boot, input: Box::new(Input::Meta { id, response }) });
     }
 
-    pub(super) fn apply(&mut self, region: usize, request: &MetaRequest) -> MetaResponse {
-        let remembers = self.mistakes.is(Bug::MetadataNotDurable) || self.mistakes.is(Bug::StaleReads);
-        if remembers && request.is_write() {
+    /// Applies a request; `by`: who asked, where several may ask.
+    pub(super) fn apply(&mut self, region: usize, by: Option<Life>, request: &MetaRequest) -> MetaResponse {
+        if self.mistakes.is(Bug::MetadataNotDurable) && request.is_write() {
             self.regions[region].remember();
         }
-        if !request.is_write()
-            && self.mistakes.strikes(Bug::StaleReads)
-            && let Some(response) = self.regions[region].read_before(request)
-        {
-            return response;
+        if self.mistakes.is(Bug::StaleReads) && request.is_write() {
+            self.regions[region].keep_past(self.now);
         }
+        let by = by.map(|by| (by, self.before(region, request)));
         let response = self.regions[region].apply(request);
+        if let (MetaResponse::Committed { .. }, Some((by, before))) = (&response, by) {
+            self.note_change(region, by, before);
+        }
         self.announce_changes(region);
         response
     }
@@ -141,7 +160,9 @@ impl World {
     }
 
     pub(super) fn on_watch(&mut self, index: usize, boot: u64, up_to: usize) {
-        if self.hosts[index].boot != boot || !self.reaches_metadata(index) {
+        // Who wakes up has to catch up first.
+        let sleeps = self.options.cluster.takeovers.is_some() && !self.hosts[index].is_awake();
+        if self.hosts[index].boot != boot || sleeps || !self.reaches_metadata(index) {
             return; // The tick tells it later.
         }
         let host = &mut self.hosts[index];
@@ -157,6 +178,11 @@ impl World {
     // ---- leading
 
     pub(super) fn on_store_tick(&mut self) {
+        for host in 0..self.hosts.len() {
+            if self.hosts[host].is_awake() && self.reaches_metadata(host) {
+                self.hosts[host].informed_at = self.now;
+            }
+        }
         for region in 0..self.regions.len() {
             self.elect(region);
             self.announce_leader(region);
@@ -186,7 +212,19 @@ impl World {
         let now = self.leading[region].leader;
         let able: Vec<usize> = self.hosts_of(region).into_iter().filter(|index| self.can_lead(*index)).collect();
         let others: Vec<usize> = able.iter().copied().filter(|index| Some(*index) != now).collect();
-        let Some(leader) = self.rng.meta.pick(if others.is_empty() { &able } else { &others }).copied() else { return };
+        if let Some(leader) = self.rng.meta.pick(if others.is_empty() { &able } else { &others }).copied() {
+            self.lead(region, leader);
+        }
+    }
+
+    /// Elects this node, if it reaches a majority.
+    pub(super) fn elect_this(&mut self, leader: usize) {
+        if self.can_lead(leader) {
+            self.lead(self.hosts[leader].region, leader);
+        }
+    }
+
+    fn lead(&mut self, region: usize, leader: usize) {
         let term = self.leading[region].term + 1;
         self.trace.note(self.now, format_args!("node {leader} leads {region} in term {term}"));
         self.leading[region] = Leading { leader: Some(leader), term, due: None };
