@@ -1,15 +1,16 @@
-//! Frames between the brokers of one region, by which one node speaks with other regions for all, and each says what it serves.
+//! Frames between the brokers of one region: one node speaks with other regions for all, each says what it serves, and each
+//! does for the others what an operator wants of its topics.
 //!
 //! **What**  The *gateway* is the node that holds the connections to other regions. It tells every node which regions are
 //! connected, passes on what comes from them, and sends what the nodes want sent (ADR 0010). A frame is the envelope of
 //! `peer`, followed by the region's frame where it carries one, in that frame's own envelope, so that bodies of entries are
-//! never copied.
+//! never copied. The content of an operator's question is an envelope of its own too, because it may be large.
 //!
-//! **Not here**  Who the gateway is (`node`), what the frames of regions mean (`link`, `broker`).
+//! **Not here**  Who the gateway is (`node`), what the frames of regions mean (`link`, `broker`), what is asked (`admin`).
 
 use crate::peer::{self, Opened, PeerFrameError, PieceWriter};
 use crate::region::{self, RegionFrame};
-use base::{NamespaceName, RegionName};
+use base::{EntryData, NamespaceName, RegionName};
 use bytes::{Buf, Bytes, BytesMut};
 
 /// Kinds of frames on the wire; numbers are never given twice.
@@ -19,6 +20,10 @@ mod kind {
     pub(super) const OUTBOUND: u8 = 3;
     pub(super) const INBOUND: u8 = 4;
     pub(super) const LOAD: u8 = 5;
+    pub(super) const ASK: u8 = 6;
+    pub(super) const ANSWER: u8 = 7;
+    /// What an operator's question or its answer says.
+    pub(super) const CONTENT: u8 = 8;
 }
 
 /// Largest head, in bytes: a region's name and a reason, or a list of bundles.
@@ -38,6 +43,10 @@ pub enum ClusterFrame {
     Inbound { from: RegionName, frame: RegionFrame },
     /// What the node serves, in units of traffic; `read_only`: its bookie has no room.
     Load { units: u64, read_only: bool, bundles: Vec<BundleUnits> },
+    /// To the node that serves a topic: an operator wants something of it. `incarnation` is that of the asking process.
+    Ask { incarnation: u64, id: u64, content: Bytes },
+    /// What became of it, with the numbers of the question.
+    Answer { incarnation: u64, id: u64, content: Bytes },
 }
 
 /// How much traffic one bundle carries.
@@ -93,7 +102,21 @@ pub fn encode(frame: &ClusterFrame, out: &mut Vec<Bytes>) {
             }
             writer.finish();
         }
+        ClusterFrame::Ask { incarnation, id, content } => encode_asked(kind::ASK, *incarnation, *id, content, out),
+        ClusterFrame::Answer { incarnation, id, content } => {
+            encode_asked(kind::ANSWER, *incarnation, *id, content, out)
+        }
     }
+}
+
+fn encode_asked(kind: u8, incarnation: u64, id: u64, content: &Bytes, out: &mut Vec<Bytes>) {
+    let mut writer = PieceWriter::new(kind, FIELDS_GUESS, out);
+    writer.put_u64(incarnation);
+    writer.put_u64(id);
+    writer.finish();
+    let mut writer = PieceWriter::new(kind::CONTENT, FIELDS_GUESS, out);
+    writer.put_entry(&EntryData::new(Bytes::new(), content.clone()));
+    writer.finish();
 }
 
 /// Reads one whole frame.
@@ -107,6 +130,15 @@ pub fn decode(bytes: &Bytes) -> Result<ClusterFrame, PeerFrameError> {
         let frame = take_load(&mut opened.fields)?;
         peer::nothing_left(&rest)?;
         return peer::finish(frame, &opened);
+    }
+    if matches!(kind, kind::ASK | kind::ANSWER) {
+        let (incarnation, id) = (opened.fields.try_get_u64()?, opened.fields.try_get_u64()?);
+        peer::finish((), &opened)?;
+        let content = take_content(&rest)?;
+        return Ok(match kind {
+            kind::ASK => ClusterFrame::Ask { incarnation, id, content },
+            _ => ClusterFrame::Answer { incarnation, id, content },
+        });
     }
     let region = RegionName::parse(&peer::take_text(&mut opened.fields)?)?;
     let mut inner = |opened: &Opened| {
@@ -127,6 +159,19 @@ pub fn decode(bytes: &Bytes) -> Result<ClusterFrame, PeerFrameError> {
     };
     peer::nothing_left(&rest)?;
     peer::finish(frame, &opened)
+}
+
+/// The envelope behind the head of a question or an answer.
+fn take_content(bytes: &Bytes) -> Result<Bytes, PeerFrameError> {
+    let (frame, behind) = split(bytes, u32::MAX)?;
+    peer::nothing_left(&behind)?;
+    let (kind, mut opened) = peer::open(&frame)?;
+    if kind != kind::CONTENT {
+        return Err(PeerFrameError::UnknownKind(kind));
+    }
+    let content = peer::take_entry(&mut opened)?;
+    peer::nothing_left(&content.head)?;
+    peer::finish(content.body, &opened)
 }
 
 fn take_load(fields: &mut Bytes) -> Result<ClusterFrame, PeerFrameError> {
@@ -170,7 +215,7 @@ pub fn to_bytes(frame: &ClusterFrame) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base::{EntryData, LedgerId, Position};
+    use base::{LedgerId, Position};
 
     fn west() -> RegionName {
         RegionName::parse("west").unwrap()
@@ -187,13 +232,15 @@ mod tests {
         BundleUnits { namespace, lower, upper: lower + 1, units: 7 }
     }
 
-    fn all() -> [ClusterFrame; 5] {
+    fn all() -> [ClusterFrame; 7] {
         [
             ClusterFrame::RegionUp { region: west() },
             ClusterFrame::RegionDown { region: west(), reason: "the link is cut".to_owned() },
             ClusterFrame::Outbound { to: west(), group: 9, frame: entry() },
             ClusterFrame::Inbound { from: west(), frame: entry() },
             ClusterFrame::Load { units: 70, read_only: true, bundles: vec![bundle(1), bundle(2)] },
+            ClusterFrame::Ask { incarnation: 4, id: 8, content: Bytes::from_static(b"{\"topic\":1}") },
+            ClusterFrame::Answer { incarnation: 4, id: u64::MAX, content: Bytes::new() },
         ]
     }
 

@@ -46,6 +46,11 @@ fn bundles_are_split_under_load_and_a_node_that_was_away_gets_bundles_again() ->
 }
 
 #[test]
+fn each_node_answers_for_topics_that_several_serve() -> anyhow::Result<()> {
+    live::run("many_owners.py")
+}
+
+#[test]
 fn lost_copies_are_made_again_at_the_set_rate_and_then_another_node_may_be_lost() -> anyhow::Result<()> {
     live::run("repair.py")
 }

@@ -189,11 +189,7 @@ impl Connection {
         answer.broker_service_url.as_deref().map_or_else(|| Ok(self.url.clone()), ServiceUrl::parse)
     }
 
-    async fn look_up(
-        &mut self,
-        topic: &str,
-        authoritative: bool,
-    ) -> Result<CommandLookupTopicResponse, ClientError> {
+    async fn look_up(&mut self, topic: &str, authoritative: bool) -> Result<CommandLookupTopicResponse, ClientError> {
         let request_id = self.next_request();
         let lookup = CommandLookupTopic {
             topic: topic.to_owned(),

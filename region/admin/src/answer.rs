@@ -76,7 +76,7 @@ impl From<AdminFailure> for Refusal {
             FailureKind::Precondition => 412,
             FailureKind::NotAllowed => 405,
             FailureKind::TooMany => 412,
-            FailureKind::Unavailable => 503,
+            FailureKind::Unavailable | FailureKind::Moved { .. } => 503,
             FailureKind::Internal => 500,
         };
         Self::new(status, failure.reason)

@@ -4,7 +4,7 @@
 
 use crate::answer::{Refusal, no_content};
 use crate::call::Call;
-use crate::elsewhere::redirect;
+use crate::elsewhere::{redirect, unreachable};
 use crate::namespace_work::{run, topics};
 use crate::record::require_namespace;
 use crate::step::{Context, Next, Step};
@@ -64,7 +64,7 @@ pub(crate) fn unload(context: &Context<'_>, call: Call) -> Next {
     }
     let path = format!("/admin/v2/namespaces/{}/{}/unload", bundle.0, bundle.1);
     match context.broker.core().cluster.owner(&bundle) {
-        Owner::By(node) => redirect(context, node, &path).map(Step::Reply),
+        Owner::By(node) => redirect(context.broker, node, &path).map(Step::Reply).ok_or_else(|| unreachable(node)),
         Owner::Nobody => Ok(Step::Reply(no_content())),
         Owner::Us { .. } => run(vec![AdminCommand::UnloadBundle { namespace: bundle.0, bundle: bundle.1 }]),
     }
@@ -131,7 +131,7 @@ pub(crate) fn split(context: &Context<'_>, call: Call) -> Next {
             "/admin/v2/namespaces/{namespace}/{range}/split?unload={unload}&splitAlgorithmName={}",
             tenancy::keys::encode(algorithm)
         );
-        return redirect(context, node, &path).map(Step::Reply);
+        return redirect(context.broker, node, &path).map(Step::Reply).ok_or_else(|| unreachable(node));
     }
     let command = AdminCommand::SplitBundle { namespace: namespace.clone(), bundle: range, how, unload };
     Step::command(command, move |_, _| {

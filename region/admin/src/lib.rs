@@ -8,6 +8,7 @@
 mod access;
 mod answer;
 mod api;
+mod asks;
 mod brokers;
 mod bundles;
 mod call;
@@ -40,4 +41,5 @@ mod topic_policies;
 mod topics;
 
 pub use api::{AdminApi, AdminEffect, AdminOptions};
+pub use asks::Asker;
 pub use http::{HttpId, HttpRequest, HttpResponse, Method};

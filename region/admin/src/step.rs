@@ -35,6 +35,15 @@ pub(crate) type Then<T> = Box<dyn FnOnce(&Context<'_>, T) -> Next + Send>;
 /// A condition on what the broker shows.
 pub(crate) type Until = Box<dyn Fn(&Broker) -> bool + Send>;
 
+/// How far the search for the nodes that serve the topics of commands has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Search {
+    /// Owners were looked for.
+    pub found: bool,
+    /// Rounds before this one, whose topics had moved.
+    pub rounds: u32,
+}
+
 pub(crate) enum Step {
     Reply(HttpResponse),
     Meta {
@@ -45,6 +54,7 @@ pub(crate) enum Step {
     Broker {
         commands: Vec<AdminCommand>,
         then: Then<Vec<AdminReply>>,
+        search: Search,
     },
     /// Goes on when the condition holds, or when it has not held for long: what is waited for is durable already.
     Wait {
@@ -79,7 +89,7 @@ impl Step {
         commands: Vec<AdminCommand>,
         then: impl FnOnce(&Context<'_>, Vec<AdminReply>) -> Next + Send + 'static,
     ) -> Next {
-        Ok(Self::Broker { commands, then: Box::new(then) })
+        Ok(Self::Broker { commands, then: Box::new(then), search: Search::default() })
     }
 
     /// Answers `response` once the condition holds.

@@ -102,7 +102,21 @@ pub(crate) fn create(context: &Context<'_>, call: Call) -> Next {
 
 pub(crate) fn delete(context: &Context<'_>, call: Call) -> Next {
     let force = if call.flag("force") { Force::Yes } else { Force::No };
-    on_parts(context, &call, &TopicOp::DeleteSubscription { name: call.subscription()?, force })
+    let op = TopicOp::DeleteSubscription { name: call.subscription()?, force };
+    let commands = parts(context, &call)?.into_iter().map(|topic| command(topic, op.clone())).collect();
+    Step::commands(commands, |_, replies| {
+        // Partitions where it is gone already are as wanted, so that a deletion that failed in part can be tried again.
+        let all = replies.len();
+        let failures: Vec<_> = replies
+            .into_iter()
+            .filter_map(|reply| if let AdminReply::Failed(failure) = reply { Some(failure) } else { None })
+            .collect();
+        let nowhere = failures.len() == all && failures.iter().all(|failure| failure.kind == FailureKind::NotFound);
+        match failures.into_iter().find(|failure| nowhere || failure.kind != FailureKind::NotFound) {
+            Some(failure) => Err(failure.into()),
+            None => Ok(Step::Reply(no_content())),
+        }
+    })
 }
 
 pub(crate) fn skip_all(context: &Context<'_>, call: Call) -> Next {

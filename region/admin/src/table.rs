@@ -171,7 +171,7 @@ const TOPICS: &[Route] = rows! { "admin/v2/:domain/:tenant/:namespace";
     Get "/:topic/stats" (Topic ReadStats) topics::stats;
     Get "/:topic/partitioned-stats" (Topic ReadStats) topics::partitioned_stats;
     Get "/:topic/internalStats" (Topic ReadStats) topics::internal_stats;
-    Get "/:topic/partitioned-internalStats" (Topic ReadStats) unbuilt;
+    Get "/:topic/partitioned-internalStats" (Topic ReadStats) topics::partitioned_internal_stats;
     Get "/:topic/internal-info" (Topic ReadStats) unbuilt;
     Get "/:topic/backlog" (Topic ReadStats) unbuilt;
     Put "/:topic/backlogSize" (Topic ReadStats) unbuilt;

@@ -305,6 +305,13 @@ pub(crate) fn delete_partitioned(context: &Context<'_>, call: Call) -> Next {
             AdminReply::Stats(stats) => !stats.publishers.is_empty() || !stats.subscriptions.is_empty(),
             _ => false,
         };
+        let unknown = replies.iter().find_map(|reply| match reply {
+            AdminReply::Failed(failure) if failure.kind != FailureKind::NotFound => Some(failure.clone()),
+            _ => None,
+        });
+        if let Some(failure) = unknown {
+            return Err(failure.into());
+        }
         if replies.iter().any(in_use) {
             let reason =
                 format!("Topic {topic} has active producers/subscriptions; close and delete them or use force");
@@ -411,6 +418,30 @@ pub(crate) fn internal_stats(context: &Context<'_>, call: Call) -> Next {
     Step::command(command(topic, TopicOp::InternalStats), |_, reply| match reply {
         AdminReply::Internal(stats) => Ok(Step::Reply(json(&stats))),
         _ => Err(unexpected()),
+    })
+}
+
+pub(crate) fn partitioned_internal_stats(context: &Context<'_>, call: Call) -> Next {
+    let topic = call.topic()?;
+    require_persistent(&topic)?;
+    require_namespace(context, topic.namespace())?;
+    let record = context.directory().partitioned(&topic).ok_or_else(|| not_partitioned(&topic))?;
+    let (existing, metadata) = (existing_partitions(context, &topic, record.partitions), metadata(record));
+    let commands = existing.iter().map(|name| command(name.clone(), TopicOp::InternalStats)).collect();
+    Step::commands(commands, move |_, replies| {
+        let mut partitions = BTreeMap::new();
+        for (name, reply) in existing.into_iter().zip(replies) {
+            match reply {
+                AdminReply::Internal(stats) => {
+                    partitions.insert(name.to_string(), stats);
+                }
+                // Deleted meanwhile.
+                AdminReply::Failed(failure) if failure.kind == FailureKind::NotFound => (),
+                AdminReply::Failed(failure) => return Err(failure.into()),
+                _ => return Err(unexpected()),
+            }
+        }
+        Ok(Step::Reply(json(&object!({ "metadata": metadata, "partitions": partitions }))))
     })
 }
 

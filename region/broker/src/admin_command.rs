@@ -5,6 +5,7 @@
 use crate::stats::{InternalStats, TopicStats};
 use base::{NamespaceName, Position, SubscriptionName, TopicName};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tenancy::BundleRange;
 use wire::stored::StoredHead;
@@ -54,8 +55,8 @@ pub enum SplitHow {
     At(Vec<u32>),
 }
 
-/// What to do with one topic.
-#[derive(Clone, Debug)]
+/// What to do with one topic. Nodes of one region tell each other so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TopicOp {
     /// Creates the topic when it is missing.
     Create {
@@ -114,14 +115,14 @@ pub enum TopicOp {
 }
 
 /// Whether an action overrides what stands in its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Force {
     No,
     Yes,
 }
 
 /// Where a subscription starts or is moved to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StartAt {
     Earliest,
     Latest,
@@ -133,16 +134,19 @@ pub enum StartAt {
     Time(u64),
 }
 
-/// The answer to an [`AdminCommand`].
-#[derive(Clone, Debug)]
+/// The answer to an [`AdminCommand`]. What nodes do not tell each other cannot be serialized.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum AdminReply {
     Done,
     Stats(Box<TopicStats>),
     Internal(Box<InternalStats>),
     Names(Vec<String>),
+    #[serde(skip)]
     Entry(Box<FoundEntry>),
     MessageId(MessageIdView),
+    #[serde(skip)]
     Topics(Vec<(TopicName, TopicStats)>),
+    #[serde(skip)]
     Broker(BrokerStats),
     Failed(AdminFailure),
 }
@@ -156,7 +160,7 @@ pub struct FoundEntry {
 }
 
 /// A message id; `batch_index` −1 when the entry is no batch, `partition` −1 when the topic is no partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageIdView {
     pub position: Position,
     pub partition: i32,
@@ -194,14 +198,14 @@ pub struct CacheStats {
 }
 
 /// Why a command failed, in words for the operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminFailure {
     pub kind: FailureKind,
     pub reason: String,
 }
 
 /// The class of a failure; the HTTP side gives it a status code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FailureKind {
     NotFound,
     AlreadyExists,
@@ -213,6 +217,10 @@ pub enum FailureKind {
     TooMany,
     /// Try again.
     Unavailable,
+    /// Nothing was done: another node serves the topic, as the metadata says at this revision.
+    Moved {
+        revision: u64,
+    },
     Internal,
 }
 

@@ -123,6 +123,11 @@ impl Broker {
         self.metadata_revision
     }
 
+    /// The newest revision that this broker knows something of: of owners it may have heard before it is told.
+    pub fn known_revision(&self) -> u64 {
+        self.metadata_revision.max(self.core.cluster.view().map_or(0, cluster::View::revision))
+    }
+
     /// The schemas of all topics.
     pub fn schemas(&self) -> &SchemaRegistry {
         &self.schemas
@@ -398,6 +403,10 @@ impl Broker {
                 return admin::fail(&mut self.out, id, FailureKind::NotFound, reason);
             }
         };
+        if let Err((_, text)) = self.require_ours(topic) {
+            let kind = FailureKind::Moved { revision: self.known_revision() };
+            return admin::fail(&mut self.out, id, kind, text);
+        }
         let op = match op {
             TopicOp::Create { .. } => TopicOp::LastMessageId, // Answered once the topic is open.
             op => op,

@@ -268,8 +268,11 @@ impl Gateway {
             ClusterFrame::Inbound { from: region, frame } if self.gateway == Some(from) => {
                 out.push(Pass::Broker { from: region, frame });
             }
-            // A node's load is not the gateway's business.
-            ClusterFrame::Inbound { .. } | ClusterFrame::Load { .. } => (),
+            // Loads and operators' questions are not the gateway's business.
+            ClusterFrame::Inbound { .. }
+            | ClusterFrame::Load { .. }
+            | ClusterFrame::Ask { .. }
+            | ClusterFrame::Answer { .. } => (),
         }
     }
 

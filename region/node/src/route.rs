@@ -2,6 +2,7 @@
 
 mod balance;
 mod bookies;
+mod operators;
 
 use crate::gateway::{Gateway, Pass};
 use crate::requests::Requests;
@@ -85,7 +86,7 @@ pub enum Input {
         from: NodeId,
         response: BookieResponse,
     },
-    /// The transport could not take a request to another node's bookie.
+    /// The transport could not take a request to another node's bookie, or a question to its admin API.
     PeerUnsent {
         to: NodeId,
         id: RequestId,
@@ -115,7 +116,7 @@ pub enum Input {
     PeerHeard {
         node: NodeId,
     },
-    /// A frame about other regions, from another node of this one.
+    /// A frame from the broker or the admin API of another node of the region.
     ClusterFrame {
         from: NodeId,
         frame: ClusterFrame,
@@ -164,7 +165,7 @@ pub enum Output {
         to: NodeId,
         response: BookieResponse,
     },
-    /// A frame about other regions, for another node of this one.
+    /// A frame for the broker or the admin API of another node of the region.
     ClusterFrame {
         to: NodeId,
         frame: ClusterFrame,
@@ -304,7 +305,7 @@ impl Node {
 
     pub fn next_deadline(&self) -> Option<Mono> {
         let leader = earliest(self.controller.next_deadline(), self.auditor.next_deadline());
-        let leader = earliest(leader, self.balancer.next_deadline());
+        let leader = earliest(leader, earliest(self.balancer.next_deadline(), self.admin.next_deadline()));
         earliest(leader, earliest(self.broker.next_deadline(), self.bookie.next_deadline()))
     }
 
@@ -315,6 +316,9 @@ impl Node {
         }
         if self.bookie.next_deadline().is_some_and(|at| at <= now.mono) {
             self.with_bookie(|bookie, fx| bookie.on_deadline(now, fx));
+        }
+        if self.admin.next_deadline().is_some_and(|at| at <= now.mono) {
+            self.with_admin(|admin, broker, fx| admin.on_deadline(now, broker, fx));
         }
         self.control_deadline(now);
         self.beat(now, out);
@@ -351,12 +355,6 @@ impl Node {
         if self.broker.set_log_full(self.bookie.is_read_only()) {
             self.collect();
         }
-    }
-
-    fn with_admin(&mut self, act: impl FnOnce(&mut AdminApi, &Broker, &mut Effects<AdminEffect>)) {
-        let mut fx = Effects::new();
-        act(&mut self.admin, &self.broker, &mut fx);
-        self.steps.extend(fx.take().into_iter().map(Step::Admin));
     }
 
     fn with_gateway(&mut self, act: impl FnOnce(&mut Gateway, &mut Vec<Pass>)) {
@@ -401,7 +399,9 @@ impl Node {
     fn handle_peer(&mut self, now: Now, input: Input) {
         match input {
             Input::PeerUnsent { to, id } => {
-                if let Some(response) = self.requests.unsent(to, id) {
+                if !self.take_unsent_ask(now, to, id)
+                    && let Some(response) = self.requests.unsent(to, id)
+                {
                     self.take_bookie_answer(now, to, response);
                 }
             }
@@ -432,14 +432,10 @@ impl Node {
                 self.control(now, ControllerInput::PeerDown { node, refused });
                 self.broker.set_peer(now, node, false);
                 self.collect();
+                self.with_admin(|admin, broker, fx| admin.handle_node_down(now, node, broker, fx));
             }
             Input::PeerHeard { node } => self.control(now, ControllerInput::PeerHeard { node }),
-            Input::ClusterFrame { from, frame: ClusterFrame::Load { units, read_only, bundles } } => {
-                self.broker.set_load(from, balance::heard(units, read_only, bundles));
-            }
-            Input::ClusterFrame { from, frame } => {
-                self.with_gateway(|gateway, passes| gateway.handle_node_frame(from, frame, passes));
-            }
+            Input::ClusterFrame { from, frame } => self.take_cluster_frame(now, from, frame),
             _ => (),
         }
     }
@@ -466,9 +462,7 @@ impl Node {
                 Step::Auditor(AuditorEffect::Alarm { text }) => out.push(Output::Alarm { text }),
                 Step::Auditor(AuditorEffect::Bookie { to, request }) => self.ask_bookie(now, to, request, out),
                 Step::Pass(pass) => self.route_pass(now, pass, out),
-                Step::Admin(AdminEffect::Reply { id, response }) => out.push(Output::Http { id, response }),
-                Step::Admin(AdminEffect::Meta { id, request }) => out.push(Output::Meta { id, request }),
-                Step::Admin(AdminEffect::Broker { id, command }) => self.tell(now, BrokerInput::Admin { id, command }),
+                Step::Admin(effect) => self.route_admin(now, effect, out),
             }
         }
     }

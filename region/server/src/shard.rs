@@ -17,7 +17,7 @@ use bytes::Bytes;
 use disk::LogDevice;
 use meta::MetaHandle;
 use meta_api::{MetaEvent, MetaResponse};
-use node::{Input, Node, Output};
+use node::{ADMIN_OWNER, Input, Node, Output};
 use peer::{FrameKind, FramePermit as PeerPermit, PeerEndpoint, Sent};
 use quic::FramePermit;
 use std::sync::Arc;
@@ -303,8 +303,12 @@ impl Shard {
             Output::ClusterFrame { to, frame } => {
                 let mut pieces = Vec::new();
                 wire::cluster::encode(&frame, &mut pieces);
-                // Links notice the gap and go back.
-                self.send_to_node(to, FrameKind::Cluster, pieces);
+                // Links notice the gap and go back; operators' questions are answered here then, and their answers are missed.
+                if !self.send_to_node(to, FrameKind::Cluster, pieces)
+                    && let ClusterFrame::Ask { id, .. } = frame
+                {
+                    self.unsent.push((to, RequestId::new(ADMIN_OWNER, id)));
+                }
             }
             Output::Alarm { text } => tracing::warn!("{text}"),
         }

@@ -7,12 +7,12 @@ use crate::history::{Life, Opened};
 use crate::host::StartError;
 use crate::queue::{MS, SECOND, Time};
 use crate::trace::digest;
-use base::OwnerId;
+use base::{OwnerId, RequestId};
 use bookie::disk::DiskOp;
 use broker::io::Outgoing;
 use bytes::Bytes;
 use meta_api::{MetaRequest, Write};
-use node::{Input, Output};
+use node::{ADMIN_OWNER, Input, Output};
 use wire::bookie::{BookieRequest, BookieResponse};
 use wire::cluster::ClusterFrame;
 use wire::region::RegionFrame;
@@ -179,7 +179,13 @@ impl World {
                 self.send_to_peer(index, to, PeerFrame::Response(response));
             }
             Output::ClusterFrame { to, frame } => {
-                self.send_to_peer(index, to, PeerFrame::Cluster(frame));
+                let ask = if let ClusterFrame::Ask { id, .. } = &frame { Some(*id) } else { None };
+                if !self.send_to_peer(index, to, PeerFrame::Cluster(frame))
+                    && let Some(id) = ask
+                {
+                    let input = Input::PeerUnsent { to, id: RequestId::new(ADMIN_OWNER, id) };
+                    self.queue.plan(self.now, Event::Input { host: index, boot, input: Box::new(input) });
+                }
             }
             Output::Alarm { text } => self.alarms.push(format!("node {index}: {text}")),
         }

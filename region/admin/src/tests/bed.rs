@@ -1,6 +1,6 @@
 //! A broker and an admin API on in-memory metadata and storage.
 
-use crate::{AdminApi, AdminEffect, AdminOptions, HttpId, HttpRequest, HttpResponse, Method};
+use crate::{AdminApi, AdminEffect, AdminOptions, Asker, HttpId, HttpRequest, HttpResponse, Method};
 use auth::{Authenticator, Providers, TlsLogin};
 use base::{Effects, Mono, NodeId, Now, OwnerId, RegionId, RegionName, Rng};
 use broker::io::{BrokerEffect, BrokerInput};
@@ -36,7 +36,11 @@ pub(crate) struct Bed {
     pub answers: Vec<(HttpId, HttpResponse)>,
     /// Answers the next transactions get instead of being applied.
     pub meta_faults: VecDeque<MetaResponse>,
-    storage: Storage,
+    /// What was committed here, for other nodes.
+    pub committed: Vec<MetaEvent>,
+    /// What is for other nodes.
+    pub out: Vec<AdminEffect>,
+    pub storage: Storage,
     held: Vec<MetaEvent>,
     http_ids: u64,
     role: Option<String>,
@@ -89,21 +93,36 @@ impl Bed {
 
     /// The same as node 1 of so many, all of them up and voting; node 1 leads.
     pub(crate) fn of_nodes(count: u64) -> Self {
-        let mut bed = Self::with(BrokerOptions { incarnation: 1, shared: true, ..options() });
-        let nodes = || (1..=count).map(NodeId);
-        for node in nodes() {
+        let mut bed = Self::node(1, count);
+        for write in Self::records(count) {
+            bed.write(write);
+        }
+        bed
+    }
+
+    /// One node of so many that has not heard of any; node 1 leads.
+    pub(crate) fn node(node: u64, count: u64) -> Self {
+        let mut bed = Self::with(BrokerOptions { node: NodeId(node), incarnation: 1, shared: true, ..options() });
+        bed.broker.set_members((1..=count).map(NodeId).collect(), Vec::new());
+        bed.broker.set_leader(Some(NodeId(1)));
+        bed
+    }
+
+    /// What the metadata says of so many nodes that are up.
+    pub(crate) fn records(count: u64) -> Vec<Write> {
+        let mut writes = Vec::new();
+        for node in (1..=count).map(NodeId) {
             let record = NodeRecord {
                 incarnation: 1,
                 http_url: format!("http://10.0.0.{}:8080", node.0),
                 zone: Some(format!("z{}", node.0)),
                 ..NodeRecord::default()
             };
-            bed.put(keys::node_key(node), record.encode());
-            bed.put(keys::alive_key(node), AliveRecord { incarnation: 1 }.encode());
+            writes.push(Write::Put { key: keys::node_key(node), value: record.encode() });
+            let value = AliveRecord { incarnation: 1 }.encode();
+            writes.push(Write::Put { key: keys::alive_key(node), value });
         }
-        bed.broker.set_members(nodes().collect(), Vec::new());
-        bed.broker.set_leader(Some(NodeId(1)));
-        bed
+        writes
     }
 
     /// Somebody else writes a record.
@@ -116,10 +135,43 @@ impl Bed {
         self.write(Write::Delete { key });
     }
 
-    fn write(&mut self, write: Write) {
+    pub(crate) fn write(&mut self, write: Write) {
         let (_, events) = self.meta.apply(&MetaRequest::Txn { compare: Vec::new(), writes: vec![write] });
+        self.committed.extend(events.iter().cloned());
+        self.hear(events);
+    }
+
+    /// The metadata changed.
+    pub(crate) fn hear(&mut self, events: Vec<MetaEvent>) {
         let mut fx = Effects::new();
         self.feed_events(events, &mut fx);
+        self.settle(fx);
+    }
+
+    // ── Other nodes
+
+    pub(crate) fn asked_by(&mut self, asker: Asker, content: &Bytes) {
+        let mut fx = Effects::new();
+        self.api.handle_ask(self.now, asker, content, &self.broker, &mut fx);
+        self.settle(fx);
+    }
+
+    pub(crate) fn answered_by(&mut self, from: NodeId, id: u64, content: &Bytes) {
+        let mut fx = Effects::new();
+        self.api.handle_answer(self.now, from, id, content, &self.broker, &mut fx);
+        self.settle(fx);
+    }
+
+    pub(crate) fn sent_back(&mut self, to: NodeId, id: u64) {
+        let mut fx = Effects::new();
+        self.api.handle_unsent(self.now, to, id, &self.broker, &mut fx);
+        self.settle(fx);
+    }
+
+    pub(crate) fn lose(&mut self, node: NodeId) {
+        let mut fx = Effects::new();
+        self.broker.set_peer(self.now, node, false);
+        self.api.handle_node_down(self.now, node, &self.broker, &mut fx);
         self.settle(fx);
     }
 
@@ -135,6 +187,8 @@ impl Bed {
             order: Order::ResponseFirst,
             answers: Vec::new(),
             meta_faults: VecDeque::new(),
+            committed: Vec::new(),
+            out: Vec::new(),
             storage: Storage::new(1),
             held: Vec::new(),
             http_ids: 0,
@@ -237,6 +291,9 @@ impl Bed {
         self.now.mono = self.now.mono + time;
         let mut fx = Effects::new();
         self.api.poll(self.now, &self.broker, &mut fx);
+        if self.api.next_deadline().is_some_and(|at| at <= self.now.mono) {
+            self.api.on_deadline(self.now, &self.broker, &mut fx);
+        }
         self.settle(fx);
     }
 
@@ -254,6 +311,7 @@ impl Bed {
     /// Applies a request; answers what the asker hears now.
     fn apply(&mut self, request: &MetaRequest, fx: &mut Effects<AdminEffect>) -> (MetaResponse, Vec<MetaEvent>) {
         let (response, events) = self.meta.apply(request);
+        self.committed.extend(events.iter().cloned());
         match self.order {
             Order::ResponseFirst => (response, events),
             Order::EventsFirst => {
@@ -299,6 +357,7 @@ impl Bed {
         match effect {
             AdminEffect::Reply { id, response } => self.answers.push((id, response)),
             AdminEffect::Broker { id, command } => self.broker.handle(self.now, BrokerInput::Admin { id, command }),
+            AdminEffect::Ask { .. } | AdminEffect::Answer { .. } => self.out.push(effect),
             AdminEffect::Meta { id, request } => {
                 assert_eq!(id.owner, OWNER);
                 let fault = if request.is_write() { self.meta_faults.pop_front() } else { None };
