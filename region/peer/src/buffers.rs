@@ -1,8 +1,8 @@
 //! Buffers of large frames, filled again once their frames have been let go.
 //!
 //! **What**  A large frame lies alone in its buffer. A fresh one would have to be mapped and cleared by the system page by
-//! page, for each frame again. Frames are mostly let go in the order in which they came, so only the oldest buffer is asked
-//! for; while it is in use a new one is made.
+//! page, for each frame again. The buffer that was filled last is asked for first: what was in it is still near the
+//! processor, and those that are not needed grow old and are forgotten.
 //!
 //! **Bounds**  Buffers of at most [`KEPT_BYTES_MAX`] are remembered per connection; the memory of others is freed with their
 //! frames.
@@ -12,6 +12,8 @@ use std::collections::VecDeque;
 
 /// Remembered per connection, in bytes.
 const KEPT_BYTES_MAX: usize = 4 << 20;
+/// So many buffers are asked for before a new one is made.
+const ASKED_MAX: usize = 32;
 /// New ones are a multiple of this many bytes, so that frames of nearly the same size take each other's place.
 const STEP_BYTES: usize = 16 * 1024;
 
@@ -27,15 +29,14 @@ impl Buffers {
     /// An empty buffer with room for `bytes` bytes and at most twice as many. Give its empty end back to [`Self::keep`], with
     /// the size that comes with it.
     pub(crate) fn take(&mut self, bytes: usize) -> (BytesMut, usize) {
-        while let Some((mut end, size)) = self.used.pop_front() {
-            let fits = (bytes..=2 * bytes).contains(&size);
-            if fits && !end.try_reclaim(size) {
-                // Its frame is in use.
-                self.used.push_front((end, size));
-                break;
-            }
-            self.bytes -= size;
-            if fits {
+        let from = self.used.len().saturating_sub(ASKED_MAX);
+        for at in (from..self.used.len()).rev() {
+            let Some((end, size)) = self.used.get_mut(at) else { break };
+            if (bytes..=2 * bytes).contains(size)
+                && end.try_reclaim(*size)
+                && let Some((end, size)) = self.used.remove(at)
+            {
+                self.bytes -= size;
                 return (end, size);
             }
         }
@@ -87,14 +88,15 @@ mod tests {
     }
 
     #[test]
-    fn buffers_that_are_too_small_or_much_too_large_are_forgotten() {
+    fn the_buffer_that_was_filled_last_is_taken_first_if_it_fits() {
         let mut buffers = Buffers::default();
-        drop(frame(&mut buffers, 100_000));
-        let large = frame(&mut buffers, 200_000);
-        assert_eq!((buffers.used.len(), buffers.bytes), (1, large.len().next_multiple_of(STEP_BYTES)));
-        drop(large);
-        let small = frame(&mut buffers, 50_000);
-        assert_eq!((buffers.used.len(), buffers.bytes), (1, small.len().next_multiple_of(STEP_BYTES)));
+        let frames = [100_000, 100_000, 300_000].map(|bytes| frame(&mut buffers, bytes));
+        let at = frames.each_ref().map(|frame| frame.as_ptr());
+        drop(frames);
+        let again = [60_000, 60_000, 60_000].map(|bytes| frame(&mut buffers, bytes));
+        assert_eq!([again[0].as_ptr(), again[1].as_ptr()], [at[1], at[0]]);
+        assert!(!at.contains(&again[2].as_ptr()), "the large one would be wasted on it");
+        assert_eq!(buffers.used.len(), 4);
     }
 
     #[test]
@@ -105,6 +107,6 @@ mod tests {
         assert_eq!(buffers.bytes, buffers.used.len() * 100_000_usize.next_multiple_of(STEP_BYTES));
         drop(frames);
         drop(frame(&mut buffers, 2 * KEPT_BYTES_MAX));
-        assert_eq!((buffers.bytes, buffers.used.len()), (0, 0), "it alone is more than the bound");
+        assert_eq!((buffers.bytes, buffers.used.len()), (0, 0), "that one alone is more than the bound");
     }
 }

@@ -5,7 +5,8 @@
 //! dialled. Silence, refusals and lost connections become events; what they mean is decided elsewhere.
 //!
 //! **Bounds**  What is sent waits in a queue of so many bytes per connection and is refused beyond. What is received holds a
-//! [`FramePermit`]; who holds too many stops the reading of that sender's connection, and TCP stops the sender. Strangers are
+//! [`FramePermit`]; who holds too many stops the reading of that sender's connection, and TCP stops the sender. Each
+//! connection has at most 256 KiB staged, 256 KiB encrypted and 4 MiB of buffers that are filled again. Strangers are
 //! bounded in number and time until their certificate and their [`Hello`] are known.
 //!
 //! **Not here**  What the bytes mean (`wire::bookie`, `meta`), who is alive (the controller), certificates (`identity`).

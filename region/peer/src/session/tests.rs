@@ -59,7 +59,7 @@ fn carry(from: &mut Session, to: &mut Session) -> Result<(Vec<u8>, Opened), Erro
 
 /// The lengths of the records that sealing `pieces` gives.
 fn records(session: &mut Session, pieces: &[&Bytes]) -> Vec<usize> {
-    let mut pieces: VecDeque<Bytes> = pieces.iter().map(|piece| Bytes::clone(piece)).collect();
+    let mut pieces: VecDeque<Bytes> = pieces.iter().copied().cloned().collect();
     session.seal(&mut pieces).unwrap();
     let sealed = sent(session);
     let (mut lengths, mut at) = (Vec::new(), 0);
