@@ -2,7 +2,8 @@
 //!
 //! **What**  Each stands for a mistake that a server could make around the machines or inside of them. The bugs that
 //! the crates of the machines can be seeded with are planted from here too: `ledger`'s in the ledger world ([`crate::ledgers`]),
-//! `managed`'s and `link`'s in whole regions. Those of [`Bug::CLUSTER`] need a second node.
+//! `managed`'s and `link`'s in whole regions. Those of [`Bug::CLUSTER`] need a second node, and are hunted in regions with
+//! takeovers first.
 
 /// One mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,25 +39,30 @@ pub enum Bug {
     DeliveryLost,
     /// The publish quota is not kept.
     QuotaIgnored,
-    /// Cluster: what goes to another node's bookie has lost its fence.
+    /// Cluster: what goes to another node's bookie has lost its fence. Also hunted in the ledger world.
     FenceLost,
     /// Cluster: of a node that cannot be reached it is said that it has stored what was sent to it.
     SilenceCountsAsCopy,
     /// Cluster: of a node that cannot be reached it is said that it does not have what was asked for.
     SilenceDenies,
-    /// Cluster: a topic's records are changed whoever owns its bundle by now.
+    /// Cluster: a topic's records are changed whoever owns its bundle by now. The chain's own compare and fences still protect
+    /// what is stored; what breaks is that an old owner takes the log back (ADR 0009 §6), so the checker looks at who changes logs.
     OwnerGuardIgnored,
-    /// Cluster: a topic's chain of ledgers is written whatever somebody else has written meanwhile.
+    /// Cluster: a topic's chain of ledgers is written whatever somebody else has written meanwhile. The owner's guard still
+    /// stops other owners; what hurts are late writes of the same one.
     ChainWithoutCompare,
-    /// Cluster: a ledger's metadata is written whatever somebody else has written meanwhile.
+    /// Cluster: a ledger's metadata is written whatever somebody else has written meanwhile. In regions of three nodes nearly
+    /// every entry is on every node, so that a wrong ensemble seldom hurts: hunted in the ledger world too, with five bookies.
     LedgerWithoutCompare,
-    /// Cluster: who is up and who owns what is written whatever somebody else has written meanwhile.
+    /// Cluster: who is up and who owns what is written whatever somebody else has written meanwhile. Guard, chain and fences
+    /// protect what is stored; what breaks are owners (`cluster::View` I3), which the checker looks at.
     OwnersWithoutCompare,
-    /// Cluster: a read of the metadata is answered from the past.
+    /// Cluster: a read of the metadata is answered from what the node itself knows, which lags behind the leader.
     StaleReads,
     /// Cluster: a node is not told of some change of the metadata.
     ChangeNotTold,
-    /// Cluster: a node comes back under the incarnation that it had before.
+    /// Cluster: a node comes back under the incarnation that it had before. Between lives on the same disk that is harmless:
+    /// the next open raises the epoch and fences. It is there for copies: an old one is not told from the disk any more.
     IncarnationReused,
     /// A bug inside of a topic's log.
     Managed(managed::SeededBug),
