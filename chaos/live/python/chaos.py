@@ -25,7 +25,7 @@ from workload import Newcomers, Reader, Writer, prepare, read_back
 TOPICS = 6
 SETTLED = 20  # receipts on every topic before and after each trial
 # R10: what publishing may pause for, of which faults, and from how many trials on a p99 says something.
-PAUSE_MAX_S, JUDGED, ENOUGH = 2.0, ("kill owner", "kill leader", "kill other", "freeze owner"), 30
+PAUSE_MAX_S, JUDGED, ENOUGH = 2.0, ("kill owner", "kill leader", "kill other", "stop owner"), 30
 
 
 class Chaos:
