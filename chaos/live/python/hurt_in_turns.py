@@ -1,4 +1,4 @@
-"""The short form of chaos.py: a region of three under load is hurt in seven ways, and nothing acknowledged is lost."""
+"""The short form of chaos.py: a region of three under load is hurt in eight ways, and nothing acknowledged is lost."""
 
 import sys
 
@@ -6,7 +6,8 @@ import chaos
 import faults
 from workload import compare
 
-FAULTS = ["kill owner", "kill leader", "freeze owner", "stop owner", "apart owner", "mute leader", "slow-disk other", "sync-fails owner"]
+FAULTS = ["kill owner", "kill leader", "freeze owner", "stop owner", "apart owner", "mute leader", "slow-disk other",
+          "sync-fails owner"]
 
 # The checker first: it says nothing of what is right, and something of each thing that can be wrong.
 assert compare("t", [0, 1, 2], 3) == compare("t", [0, 1, 2, 3], 3) == []
