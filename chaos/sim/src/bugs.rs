@@ -52,7 +52,7 @@ pub enum Bug {
     /// stops other owners; what hurts are late writes of the same one.
     ChainWithoutCompare,
     /// Cluster: a ledger's metadata is written whatever somebody else has written meanwhile. In regions of three nodes nearly
-    /// every entry is on every node, so that a wrong ensemble seldom hurts: hunted in the ledger world too, with five bookies.
+    /// every entry is on every node, so that a wrong ensemble seldom hurts: hunted in the ledger world too, with up to five.
     LedgerWithoutCompare,
     /// Cluster: who is up and who owns what is written whatever somebody else has written meanwhile. Guard, chain and fences
     /// protect what is stored; what breaks are owners (`cluster::View` I3), which the checker looks at.
