@@ -1,4 +1,5 @@
-"""Bundles of a region of three nodes are split while 40 topics are published to, and a node that was away gets bundles again."""
+"""Bundles of a region of three nodes are split while 40 topics are published to, and a node that was away gets bundles
+again, but none of a namespace that is excluded."""
 
 import json
 import os
@@ -89,7 +90,12 @@ def main(folder):
         away.process.terminate()
         away.process.wait(timeout=15)
         assert served(cluster)[away.index] == 0
+        excluded = "/admin/v2/brokers/configuration/loadBalancerSheddingExcludedNamespaces"
+        cluster.http("POST", f"{excluded}/{NAMESPACE.replace('/', '%2F')}")
         away.start()
+        time.sleep(8)
+        assert served(cluster)[away.index] == 0, "bundles of an excluded namespace moved"
+        cluster.http("DELETE", excluded)
         began = time.monotonic()
         until("the node that was away serves again", lambda: served(cluster)[away.index] > 0, 60)
         back = round(time.monotonic() - began, 3)

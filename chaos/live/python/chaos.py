@@ -67,7 +67,7 @@ class Chaos:
         node, owned = self.victim(fault.victim)
         began, errors = time.monotonic(), sum(len(w.errors) for w in self.writers)
         node.unwell = True
-        fault.inject(self.cluster, self.net, node)
+        began = fault.inject(self.cluster, self.net, node) or began
         others = [one for one in self.cluster.nodes if one is not node]
         newcomers = Newcomers(others, owned[0].topic, began) if owned else None
         if newcomers:

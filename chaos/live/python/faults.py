@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import subprocess
+import time
 
 import bad_link
 import netns
@@ -30,6 +31,7 @@ class Fault:
         return None
 
     def inject(self, cluster, net, node):
+        """Does it; returns when it took effect, if that was not at once."""
         raise NotImplementedError
 
     def heal(self, cluster, net, node):
@@ -264,6 +266,57 @@ class VoteFails(MetadataWriteFails):
         super().heal(cluster, net, node)
 
 
+class SnapshotWriteFails(WriteFails):
+    """The write of a snapshot of the metadata fails, once so much was written that one is due."""
+
+    NAMESPACE = "/admin/v2/namespaces/public/default"
+    PIECE_BYTES, PIECES_MAX = 60_000, 1500
+
+    def paths(self, node):
+        return [os.path.join(node.folder, "data", "meta", "snapshot.new")]
+
+    def inject(self, cluster, net, node):
+        super().inject(cluster, net, node)
+        asked, running = next(one for one in cluster.nodes if one is not node), time.monotonic()
+        for piece in range(self.PIECES_MAX):
+            if node.process.poll() is not None:
+                break
+            running = time.monotonic()
+            status, answer = asked.ask("PUT", f"{self.NAMESPACE}/properties", {"filler": str(piece % 10) * self.PIECE_BYTES})
+            assert status in (204, 503), (status, answer)
+        return running
+
+    def heal(self, cluster, net, node):
+        super().heal(cluster, net, node)
+        cluster.http("DELETE", f"{self.NAMESPACE}/property/filler")
+
+
+class CookieWriteFails(WriteFails):
+    """A start cannot write who it is: it ends, wherever that fails, and the next one is no old copy of itself."""
+
+    # The first file is written before the metadata is asked for the next incarnation, the second one after it has agreed.
+    WAYS = ("write:error=EIO:when=1", "fsync:error=EIO:when=1", "rename:error=EIO:when=1", "write:retval=0:when=1",
+            "fsync:error=EIO:when=2", "rename:error=EIO:when=2")
+
+    def inject(self, cluster, net, node):
+        node.kill()
+        before = node.before
+        for way in self.WAYS:
+            call, how = way.split(":", 1)
+            path = os.path.join(node.folder, "data", "node.json.new")
+            node.before = [*before, "strace", "-f", "-o", os.path.join(node.folder, "strace.txt"), "-P", path,
+                           "-e", f"trace={call}", "-e", f"inject={call}:{how}"]
+            node.launch()
+            try:
+                code = node.process.wait(timeout=30)
+            finally:
+                node.before = before
+            assert code == IO, f"a node ended with {code} after {way} of its cookie"
+
+    def heal(self, cluster, net, node):
+        node.start()
+
+
 KINDS = {"kill": Kill, "freeze": Freeze, "stop": Stop, "apart": Apart, "deaf": Deaf, "mute": Mute, "bridge": Bridge,
          "slow-disk": SlowDisk, "sync-fails": SyncFails, "write-fails": WriteFails, "short-write": ShortWrite,
          "metadata-write-fails": MetadataWriteFails}
@@ -275,6 +328,8 @@ def all_faults():
     faults = {f"{kind} {victim}": make(f"{kind} {victim}", victim) for kind, make in KINDS.items() for victim in VICTIMS}
     faults["kill all"] = KillAll("kill all", "owner")
     faults["vote-fails"] = VoteFails("vote-fails", "other")
+    faults["snapshot-write-fails"] = SnapshotWriteFails("snapshot-write-fails", "other")
+    faults["cookie-write-fails"] = CookieWriteFails("cookie-write-fails", "other")
     faults["lossy 1%"] = Lossy("lossy 1%", "owner", loss=0.01, doubled=0.01, jitter_s=0.01)
     faults["lossy 5%"] = Lossy("lossy 5%", "owner", loss=0.05, doubled=0.05, jitter_s=0.05)
     faults["lossy 20%"] = Lossy("lossy 20%", "owner", loss=0.2, doubled=0.1, jitter_s=0.2)

@@ -11,8 +11,7 @@ use std::collections::BTreeMap;
 use tenancy::keys;
 
 /// Settings that may be changed at run time; they are stored, and read by whoever heeds them.
-const DYNAMIC: [&str; 3] =
-    ["allowAutoSubscriptionCreation", "allowAutoTopicCreation", "loadBalancerSheddingExcludedNamespaces"];
+const DYNAMIC: [&str; 3] = ["allowAutoSubscriptionCreation", "allowAutoTopicCreation", cluster::SHEDDING_EXCLUDED];
 
 /// `host:port` of this broker's HTTP side, Pulsar's name of a broker.
 fn name(context: &Context<'_>) -> String {
@@ -114,7 +113,11 @@ fn dynamic_name(call: &Call) -> Result<&'static str, Refusal> {
 }
 
 pub(crate) fn set_dynamic(_context: &Context<'_>, call: Call) -> Next {
-    let key = keys::dynamic_config_key(dynamic_name(&call)?);
+    let name = dynamic_name(&call)?;
+    if name == cluster::SHEDDING_EXCLUDED {
+        cluster::namespaces(call.param("value")).collect::<Result<Vec<_>, _>>()?;
+    }
+    let key = keys::dynamic_config_key(name);
     let value = bytes::Bytes::from(call.param("value").to_owned());
     edit_record(key.clone(), move |_, _| {
         let writes = vec![Write::Put { key: key.clone(), value: value.clone() }];

@@ -15,15 +15,16 @@
 //! - I3  a node sheds for heat only after [`SAMPLES`] beats in a row above [`HOT_PERCENT`] of the mean and [`HOT_MIN`], and only a
 //!   bundle whose move makes the hotter of the two nodes cooler.
 //! - I4  a bundle that moved rests for [`BalanceOptions::rest`].
+//! - I5  bundles of excluded namespaces stay where they are; they count as what their nodes serve.
 //!
 //! **Not here**  Bundles without an owner (`View::assign`), splitting a bundle that is too hot by itself (`broker`).
 //!
 //! **Tests**  `balance/tests.rs`: steady traffic of any shape comes to rest.
 
 use crate::{BundleId, Owner, View};
-use base::{Effects, Mono, NodeId, Now, OwnerId, RequestId};
+use base::{Effects, Mono, NameError, NamespaceName, NodeId, Now, OwnerId, RequestId};
 use meta_api::{MetaRequest, MetaResponse};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Beats in a row for which a node is hot, or counts are uneven, before something moves.
@@ -50,8 +51,11 @@ pub struct NodeLoad {
     pub bundles: Vec<(BundleId, u64)>,
 }
 
-/// Whether and how fast bundles move.
-#[derive(Clone, Copy, Debug)]
+/// The name of Pulsar's setting for [`BalanceOptions::excluded`], which may be changed at run time.
+pub const SHEDDING_EXCLUDED: &str = "loadBalancerSheddingExcludedNamespaces";
+
+/// Whether and how fast bundles move, and which.
+#[derive(Clone, Debug)]
 pub struct BalanceOptions {
     /// `loadBalancerEnabled`, `loadBalancerSheddingEnabled`: off, bundles move for dead owners and by hand only.
     pub enabled: bool,
@@ -59,6 +63,8 @@ pub struct BalanceOptions {
     pub every: Duration,
     /// How long a bundle stays where it was moved to.
     pub rest: Duration,
+    /// `loadBalancerSheddingExcludedNamespaces`: their bundles move for dead owners and by hand only.
+    pub excluded: BTreeSet<NamespaceName>,
 }
 
 impl BalanceOptions {
@@ -70,8 +76,13 @@ impl BalanceOptions {
     /// A beat each so often, and thirty of them of rest.
     pub fn every(every: Duration) -> Self {
         let every = every.max(Duration::from_millis(1));
-        Self { enabled: true, every, rest: every * 30 }
+        Self { enabled: true, every, rest: every * 30, excluded: BTreeSet::new() }
     }
+}
+
+/// Reads a list of namespaces, `tenant/name` each, with commas between them.
+pub fn namespaces(text: &str) -> impl Iterator<Item = Result<NamespaceName, NameError>> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(NamespaceName::parse)
 }
 
 /// One thing to do.
@@ -100,6 +111,8 @@ struct Seat {
 pub struct Balancer {
     owner: OwnerId,
     options: BalanceOptions,
+    /// Namespaces whose bundles stay (I5).
+    excluded: BTreeSet<NamespaceName>,
     leading: bool,
     due: Option<Mono>,
     /// The nodes that are hot, and for how many beats in a row.
@@ -117,11 +130,20 @@ impl Balancer {
     /// `owner` names its metadata requests.
     pub fn new(owner: OwnerId, options: BalanceOptions) -> Self {
         let (hot, resting) = (BTreeMap::new(), BTreeMap::new());
-        Self { owner, options, leading: false, due: None, hot, uneven: 0, resting, asked: None, seq: 0 }
+        let excluded = options.excluded.clone();
+        Self { owner, options, excluded, leading: false, due: None, hot, uneven: 0, resting, asked: None, seq: 0 }
     }
 
     pub fn set_options(&mut self, options: BalanceOptions) {
+        self.excluded.clone_from(&options.excluded);
         self.options = options;
+    }
+
+    /// What an operator excluded at run time, in place of what the options exclude; `None`: nothing was said. What is no
+    /// name of a namespace is left out.
+    pub fn set_excluded(&mut self, said: Option<&str>) {
+        self.excluded = said
+            .map_or_else(|| self.options.excluded.clone(), |said| namespaces(said).filter_map(Result::ok).collect());
     }
 
     /// Whether this node leads the metadata. The first beat of a node comes as soon as it knows that.
@@ -191,11 +213,12 @@ impl Balancer {
         Some((bundle.clone(), coolest.node))
     }
 
-    /// A bundle to take from the node that serves the most to the one that serves the fewest, where traffic allows it.
+    /// A bundle to take from the node that serves the most to the one that serves the fewest, where traffic allows it. When
+    /// nothing of the one may move, the next is looked at.
     fn even_out(&mut self, seats: &[Seat], view: &View) -> Option<(BundleId, NodeId)> {
-        let most = seats.iter().max_by_key(|seat| (seat.count, seat.units, seat.node))?;
         let fewest = seats.iter().filter(|seat| seat.takes).min_by_key(|seat| (seat.count, seat.units, seat.node))?;
-        if most.count < fewest.count + 2 {
+        let mut full: Vec<&Seat> = seats.iter().filter(|seat| seat.count >= fewest.count + 2).collect();
+        if full.is_empty() {
             self.uneven = 0;
             return None;
         }
@@ -203,19 +226,25 @@ impl Balancer {
         if self.uneven < SAMPLES {
             return None;
         }
-        let load = view.load(most.node)?;
+        full.sort_by_key(|seat| std::cmp::Reverse((seat.count, seat.units, seat.node)));
+        let (units, bundle) = full.into_iter().find_map(|seat| self.lightest(seat.node, view))?;
+        (fewest.units + units <= warm(seats)).then(|| (bundle.clone(), fewest.node))
+    }
+
+    /// The bundle of a node that carries the least of those that may move.
+    fn lightest<'a>(&self, node: NodeId, view: &'a View) -> Option<(u64, &'a BundleId)> {
+        let load = view.load(node)?;
         let units = |bundle: &BundleId| load.bundles.iter().find(|(said, _)| said == bundle).map(|(_, units)| *units);
         // What is not said is at most as heavy as the lightest that is, and nothing when there was room to say it.
         let full = load.bundles.len() >= BUNDLES_SAID_MAX;
         let unsaid = load.bundles.last().map_or(0, |(_, units)| if full { *units } else { 0 });
-        let theirs = view.bundles().map(|(bundle, _)| bundle).filter(|bundle| self.may_move(bundle, most.node, view));
-        let weighed = theirs.map(|bundle| (units(bundle).unwrap_or(unsaid), bundle));
-        let (units, bundle) = weighed.min()?;
-        (fewest.units + units <= warm(seats)).then(|| (bundle.clone(), fewest.node))
+        let theirs = view.bundles().map(|(bundle, _)| bundle).filter(|bundle| self.may_move(bundle, node, view));
+        theirs.map(|bundle| (units(bundle).unwrap_or(unsaid), bundle)).min()
     }
 
     fn may_move(&self, bundle: &BundleId, from: NodeId, view: &View) -> bool {
-        !self.resting.contains_key(bundle) && serves(view, bundle) == Some(from)
+        let stays = self.resting.contains_key(bundle) || self.excluded.contains(&bundle.0); // I4, I5
+        !stays && serves(view, bundle) == Some(from)
     }
 }
 

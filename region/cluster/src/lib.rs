@@ -15,6 +15,7 @@ mod view;
 
 pub use auditor::{AuditStats, Auditor, AuditorEffect, AuditorOptions};
 pub use balance::{BUNDLES_SAID_MAX, BalanceEffect, BalanceOptions, Balancer, HOT_MIN, NodeLoad};
+pub use balance::{SHEDDING_EXCLUDED, namespaces};
 pub use controller::{Controller, ControllerEffect, ControllerInput, SILENCE_MAX};
 pub use records::{AliveRecord, NodeRecord, OwnerRecord};
 pub use view::{Assignment, BundleId, Owner, OwnerChange, Ownership, VIEW_PREFIXES, View, ViewChange, written};

@@ -358,7 +358,8 @@ fn set_options(machines: &mut Node, config: &ServerConfig) {
     let balance = &config.node.balance;
     let every = ::cluster::BalanceOptions::every(Duration::from_secs(balance.interval_s.max(1)));
     let enabled = balance.enabled && balance.shedding;
-    machines.set_balance_options(::cluster::BalanceOptions { enabled, ..every });
+    let excluded = balance.excluded.clone();
+    machines.set_balance_options(::cluster::BalanceOptions { enabled, excluded, ..every });
     machines.set_split_limits(SplitLimits {
         enabled: balance.enabled && balance.split,
         topics: balance.bundle_topics_max,

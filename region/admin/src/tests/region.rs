@@ -155,6 +155,8 @@ fn brokers_tell_who_they_are_and_take_settings() {
     assert_eq!(bed.ok(Post, set, "").status, 200);
     let values = bed.get("/admin/v2/brokers/configuration/values");
     assert_eq!(values, json!({"loadBalancerSheddingExcludedNamespaces": "public/default"}));
+    let (status, reason) = bed.refused(Post, &set.replace("default", "default,nowhere"), "");
+    assert!(status == 412 && reason.contains("nowhere"), "{status} {reason}");
     assert_eq!(bed.refused(Post, "/admin/v2/brokers/configuration/nonsense/1", "").0, 412);
     bed.ok(Delete, "/admin/v2/brokers/configuration/loadBalancerSheddingExcludedNamespaces", "");
     assert_eq!(bed.get("/admin/v2/brokers/configuration/values"), json!({}));

@@ -218,6 +218,51 @@ fn i1_who_does_not_lead_or_is_switched_off_moves_nothing() {
     }
 }
 
+/// What an operator says of `a/b`, where all bundles of these tests are, and of another namespace.
+#[test]
+fn i5_bundles_of_an_excluded_namespace_stay_until_it_is_excluded_no_more() {
+    for (nodes, moves) in [(&[&[3_000; 4][..], &[100], &[100]][..], 2), (&[&[0; 4][..], &[0], &[]][..], 2)] {
+        for said in ["a/b", " c/d ,, a/b ", "no name, a/b"] {
+            let mut world = World::new(nodes);
+            world.balancer.set_excluded(Some(said));
+            world.beats(100);
+            assert_eq!(world.moves, [], "I5: {said}");
+            world.balancer.set_excluded(Some("c/d"));
+            world.beats(100);
+            assert_eq!(world.moves.len(), moves, "{:?}", world.moves);
+        }
+    }
+}
+
+#[test]
+fn i5_what_the_options_exclude_holds_until_something_else_is_said() {
+    let mut world = World::new(&[&[3_000; 4], &[100]]);
+    let excluded = super::namespaces("a/b").collect::<Result<_, _>>().unwrap();
+    world.balancer.set_options(BalanceOptions { excluded, ..BalanceOptions::standard() });
+    world.beats(50);
+    world.balancer.set_excluded(None);
+    world.beats(50);
+    assert_eq!(world.moves, [], "I5");
+    world.balancer.set_excluded(Some(""));
+    world.beats(50);
+    assert!(!world.moves.is_empty());
+}
+
+#[test]
+fn i5_excluded_bundles_count_and_others_make_way_for_them() {
+    let mut world = World::new(&[&[0; 2], &[], &[]]);
+    for index in 100..106 {
+        let bundle = (NamespaceName::parse("c/d").unwrap(), BundleRange { lower: index, upper: index + 1 });
+        world.traffic.insert(bundle.clone(), 0);
+        let request = world.view.give(&bundle, NodeId(2)).unwrap().request;
+        world.apply(&request);
+    }
+    world.balancer.set_excluded(Some("c/d"));
+    world.beats(100);
+    assert!(world.moves.iter().all(|(bundle, _)| bundle.0.to_string() == "a/b"), "I5: {:?}", world.moves);
+    assert_eq!(world.counts(3), [1, 6, 1], "node 2 keeps what is excluded, the others share the rest");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -4,11 +4,11 @@ mod kill_points;
 mod suite;
 
 use super::*;
-use crate::directory::{LOG_FILE, open_directory};
+use crate::directory::{LOG_FILE, SNAPSHOT_FILE, open_directory};
 use crate::raft_types::WriteBatch;
 use crate::state_machine::StateMachine;
-use openraft::CommittedLeaderId;
-use openraft::storage::RaftLogStorageExt as _;
+use openraft::storage::{RaftLogStorageExt as _, RaftStateMachine as _};
+use openraft::{CommittedLeaderId, RaftSnapshotBuilder as _};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -70,6 +70,45 @@ async fn a_failed_write_is_fatal_and_nothing_after_it_is_confirmed() {
     assert!(refused.is_err());
     assert!(cause.try_recv().unwrap().to_string().contains("grow"));
     assert!(log.save_vote(&Vote::new(1, 1)).await.is_err(), "Wal I3: nothing is confirmed after a failure");
+}
+
+/// A snapshot cannot be written, or not renamed: the process ends, and a start finds the one before and the whole log.
+#[tokio::test]
+async fn a_failed_snapshot_is_fatal_and_the_one_before_and_the_log_stay() {
+    for way in ["write", "rename"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut log, mut machine) = open(dir.path(), SMALL);
+        let entries: Vec<Entry> = (0..10).map(|index| entry(1, index, 100)).collect();
+        log.blocking_append(entries.clone()).await.unwrap();
+        machine.apply(entries[..4].to_vec()).await.unwrap();
+        machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
+        let before = machine.snapshot_meta().unwrap();
+        drop((log, machine));
+        let (tripped, mut cause) = oneshot::channel();
+        let fatal = FatalSwitch::new(move |cause| drop(tripped.send(cause)));
+        let (mut log, mut machine) = open_directory(dir.path(), 1, SMALL, &fatal).unwrap();
+        machine.apply(entries[4..].to_vec()).await.unwrap();
+        let path = dir.path().join(SNAPSHOT_FILE);
+        let kept = std::fs::read(&path).unwrap();
+        let in_the_way = if way == "write" { path.with_extension("new") } else { path.clone() };
+        if way == "rename" {
+            std::fs::remove_file(&path).unwrap();
+        }
+        std::fs::create_dir(&in_the_way).unwrap();
+        assert!(machine.get_snapshot_builder().await.build_snapshot().await.is_err(), "{way}");
+        assert!(cause.try_recv().unwrap().to_string().contains(&format!("cannot {way}")), "{way}");
+        assert_eq!(machine.snapshot_meta(), Some(before.clone()), "{way}: nothing may be purged for it");
+        assert_eq!(log.try_get_log_entries(0..10).await.unwrap().len(), 10);
+        drop((log, machine));
+        std::fs::remove_dir(&in_the_way).unwrap();
+        if way == "rename" {
+            std::fs::write(&path, &kept).unwrap();
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), kept, "{way}");
+        let (mut log, mut machine) = open(dir.path(), SMALL);
+        assert_eq!(machine.applied_state().await.unwrap().0, before.last_log_id);
+        assert_eq!(log.try_get_log_entries(4..10).await.unwrap().len(), 6, "{way}");
+    }
 }
 
 #[tokio::test]

@@ -171,4 +171,23 @@ mod tests {
         fs::write(dir.path().join(FILE), b"{").unwrap();
         assert!(Passport::load(dir.path()).unwrap_err().to_string().contains("node.json is damaged"));
     }
+    /// The file cannot be made, or not renamed: the one before stays.
+    #[test]
+    fn i2_what_cannot_be_stored_leaves_what_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = passport(4, None);
+        before.store(dir.path()).unwrap();
+        let in_the_way = dir.path().join(format!("{FILE}.new"));
+        fs::create_dir(&in_the_way).unwrap();
+        passport(4, Some(5)).store(dir.path()).unwrap_err();
+        assert_eq!(Passport::load(dir.path()).unwrap(), Some(before));
+        fs::remove_dir(&in_the_way).unwrap();
+        let file = dir.path().join(FILE);
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        passport(4, Some(5)).store(dir.path()).unwrap_err();
+        fs::remove_dir(&file).unwrap();
+        passport(4, Some(5)).store(dir.path()).unwrap();
+        assert_eq!(Passport::load(dir.path()).unwrap(), Some(passport(4, Some(5))), "what was left over is replaced");
+    }
 }

@@ -12,7 +12,7 @@ mod tests;
 pub use settings::{Settings, read_key};
 
 use auth::{Authenticator, Providers, TlsLogin, TokenKey, TokenVerifier, TokenVerifierConfig};
-use base::{RegionId, RegionName};
+use base::{NamespaceName, RegionId, RegionName};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -67,6 +67,8 @@ pub struct BalanceConfig {
     pub enabled: bool,
     /// Bundles move away from hot nodes and to nodes that serve few.
     pub shedding: bool,
+    /// Namespaces whose bundles do not move for that.
+    pub excluded: BTreeSet<NamespaceName>,
     /// How often nodes compare what they serve, seconds.
     pub interval_s: u64,
     /// Bundles beyond one of the limits are divided.
@@ -86,6 +88,7 @@ impl Default for BalanceConfig {
         Self {
             enabled: true,
             shedding: true,
+            excluded: BTreeSet::new(),
             interval_s: 10,
             split: limits.enabled,
             bundle_topics_max: limits.topics,

@@ -86,6 +86,7 @@ pub(super) const SETTINGS: &[Setting] = settings! {
     "node" "watchdog_ms" "" |s, v| number(&mut s.config.node.watchdog_ms, v);
     "node" "load_balancer_enabled" "loadBalancerEnabled" |s, v| flag(&mut s.config.node.balance.enabled, v);
     "node" "load_balancer_shedding_enabled" "loadBalancerSheddingEnabled" |s, v| flag(&mut s.config.node.balance.shedding, v);
+    "node" "load_balancer_shedding_excluded_namespaces" "loadBalancerSheddingExcludedNamespaces" |s, v| put(&mut s.config.node.balance.excluded, ::cluster::namespaces(v).collect());
     "node" "load_balancer_interval_seconds" "" |s, v| number(&mut s.config.node.balance.interval_s, v);
     "node" "auto_bundle_split_enabled" "loadBalancerAutoBundleSplitEnabled" |s, v| flag(&mut s.config.node.balance.split, v);
     "node" "bundle_max_topics" "loadBalancerNamespaceBundleMaxTopics" |s, v| number(&mut s.config.node.balance.bundle_topics_max, v);
