@@ -215,7 +215,8 @@ impl Options {
     /// Messages that may pass on top of the quota: one charge; after a freeze the one that each connection was holding, because
     /// all their turns came meanwhile.
     pub(crate) fn charge_max(&self) -> u64 {
-        let held = if self.freezes > 0 { self.topics * self.producers_per_topic } else { 0 };
+        let topics = self.topics + u64::from(self.late_topic);
+        let held = if self.freezes > 0 { topics * self.producers_per_topic } else { 0 };
         (1 + held) * self.batch_max
     }
 
