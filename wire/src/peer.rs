@@ -28,8 +28,8 @@ const VERSION: u8 = 2;
 const PREFIX_BYTES: usize = 8;
 /// Behind them: version, kind and the length of the bodies.
 const HEAD_BYTES: usize = 6;
-/// Where the length of the bodies stands.
-const BODIES_AT: usize = PREFIX_BYTES + 2;
+/// Where, of these, the length of the bodies begins.
+const BODIES_AT: usize = 2;
 
 /// Why a frame, and with it the stream, cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -174,11 +174,16 @@ impl<'a> PieceWriter<'a> {
         let length = u32::try_from(length).expect("peer: a frame is below 4 GiB");
         // Bodies are shorter than the frame.
         let bodies = u32::try_from(self.bodies_bytes).unwrap_or(u32::MAX);
-        self.fields[BODIES_AT..][..4].copy_from_slice(&bodies.to_be_bytes());
-        let checksum = crc32c::crc32c(&self.fields[PREFIX_BYTES..]);
-        self.fields[..4].copy_from_slice(&length.to_be_bytes());
-        self.fields[4..PREFIX_BYTES].copy_from_slice(&checksum.to_be_bytes());
-        self.out[self.start] = self.fields.freeze();
+        if let Some((prefix, covered)) = self.fields.split_first_chunk_mut::<PREFIX_BYTES>() {
+            if let Some(room) = covered.get_mut(BODIES_AT..HEAD_BYTES) {
+                room.copy_from_slice(&bodies.to_be_bytes());
+            }
+            let checksum = crc32c::crc32c(covered);
+            *prefix = (u64::from(length) << 32 | u64::from(checksum)).to_be_bytes();
+        }
+        if let Some(place) = self.out.get_mut(self.start) {
+            *place = self.fields.freeze();
+        }
     }
 }
 

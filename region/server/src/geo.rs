@@ -86,7 +86,7 @@ impl GeoHandle {
                 // Links send again when the region is back.
                 SendRefusal::Down => false,
                 SendRefusal::Overflow => {
-                    waiting.push_front((group, refused.frame));
+                    waiting.push_front((group, *refused.frame));
                     true
                 }
             },

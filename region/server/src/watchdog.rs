@@ -43,6 +43,7 @@ pub fn guard(config: &ServerConfig) -> io::Result<()> {
     Ok(())
 }
 
+#[expect(clippy::disallowed_methods, reason = "it waits for nothing: to beat in time is all that it does")]
 fn beat(mut child: Child, every: Duration) {
     let Some(mut pipe) = child.stdin.take() else { return };
     while pipe.write_all(&[0]).is_ok() {

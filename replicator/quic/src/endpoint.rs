@@ -52,7 +52,7 @@ pub enum SendRefusal {
 #[derive(Debug, PartialEq, Eq)]
 pub struct SendRefused {
     pub refusal: SendRefusal,
-    pub frame: RegionFrame,
+    pub frame: Box<RegionFrame>,
 }
 
 /// One peer, for people and metrics.
@@ -124,7 +124,7 @@ impl QuicEndpoint {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         match slots.get(region) {
             Some(slot) => slot.send(group, frame),
-            None => Err(SendRefused { refusal: SendRefusal::Down, frame }),
+            None => Err(SendRefused { refusal: SendRefusal::Down, frame: Box::new(frame) }),
         }
     }
 

@@ -51,7 +51,7 @@ impl Outbound {
         let lane = self.lane_of(group, &frame);
         let bound = if lane == CONTROL_LANE { 3 * self.bytes_max } else { 2 * self.bytes_max };
         if self.queued_bytes.load(Ordering::Relaxed) >= bound {
-            return Err(SendRefused { refusal: SendRefusal::Overflow, frame }); // I1
+            return Err(SendRefused { refusal: SendRefusal::Overflow, frame: Box::new(frame) }); // I1
         }
         self.queued_bytes.fetch_add(cost, Ordering::Relaxed);
         if let Err(error) = self.lanes[lane].try_send(Queued { frame, cost }) {
@@ -60,7 +60,7 @@ impl Outbound {
                 mpsc::error::TrySendError::Full(queued) => (SendRefusal::Overflow, queued),
                 mpsc::error::TrySendError::Closed(queued) => (SendRefusal::Down, queued),
             };
-            return Err(SendRefused { refusal, frame: queued.frame });
+            return Err(SendRefused { refusal, frame: Box::new(queued.frame) });
         }
         if self.queued_bytes.load(Ordering::SeqCst) <= self.bytes_max {
             return Ok(Sent::Room);
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(outbound.send(1, entry(872)).unwrap(), Sent::Room);
         assert_eq!(outbound.send(1, entry(872)).unwrap(), Sent::Full);
         let refused = outbound.send(1, entry(10)).unwrap_err();
-        assert_eq!((refused.refusal, refused.frame), (SendRefusal::Overflow, entry(10)));
+        assert_eq!((refused.refusal, *refused.frame), (SendRefusal::Overflow, entry(10)));
         let ack = RegionFrame::Ack { link: 1, position: Position::EARLIEST, credit_bytes: 1 };
         assert_eq!(outbound.send(1, ack).unwrap(), Sent::Full, "answers have more room");
         assert!(!outbound.release(queues[CONTROL_LANE].try_recv().unwrap().cost));

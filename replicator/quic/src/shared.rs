@@ -62,7 +62,7 @@ impl PeerSlot {
         let outbound = lock(&self.current).as_ref().map(|current| Arc::clone(&current.outbound));
         match outbound {
             Some(outbound) => outbound.send(group, frame),
-            None => Err(SendRefused { refusal: SendRefusal::Down, frame }),
+            None => Err(SendRefused { refusal: SendRefusal::Down, frame: Box::new(frame) }),
         }
     }
 

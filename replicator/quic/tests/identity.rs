@@ -84,7 +84,7 @@ async fn a_region_that_is_no_longer_a_peer_is_disconnected_and_both_are_told() {
     assert!(rb.until_down().await.contains("leaving"));
     assert!(ra.until_down().await.contains("region us closed"));
     let refused = rb.endpoint.send(&a.name, 1, entry(1, 1, 1)).unwrap_err();
-    assert_eq!((refused.refusal, refused.frame), (quic::SendRefusal::Down, entry(1, 1, 1)));
+    assert_eq!((refused.refusal, *refused.frame), (quic::SendRefusal::Down, entry(1, 1, 1)));
     assert!(ra.until_unreachable().await.contains("refused this region's certificate"));
 }
 
