@@ -90,8 +90,12 @@ impl Sealed {
         self.to - self.from
     }
 
-    /// At least `bytes` bytes to write to.
+    /// At least `bytes` bytes to write to. Rather than beyond twice the bound, what waits is moved to the front.
     fn room(&mut self, bytes: usize) -> &mut [u8] {
+        if self.to + bytes > 2 * SEALED_BYTES_MAX && self.from > 0 {
+            self.bytes.copy_within(self.from..self.to, 0);
+            (self.from, self.to) = (0, self.len());
+        }
         if self.bytes.len() < self.to + bytes {
             self.bytes.resize(self.to + bytes, 0);
         }

@@ -128,6 +128,29 @@ fn sealing_stops_at_its_bound_and_goes_on_when_the_system_has_taken_it() {
 }
 
 #[test]
+fn a_system_that_never_takes_all_costs_no_more_memory() {
+    let (mut client, mut server) = pair();
+    let body: Vec<u8> = (0..5_000_000_u32).map(|at| at.to_le_bytes()[1]).collect();
+    let mut pieces = VecDeque::from([Bytes::from(body.clone())]);
+    let (mut wire, mut arrived) = (Vec::new(), Vec::new());
+    while !pieces.is_empty() || !client.sealed().is_empty() {
+        client.seal(&mut pieces).unwrap();
+        let took = client.sealed().len().min(10_000);
+        wire.extend_from_slice(&client.sealed()[..took]);
+        client.taken(took);
+        assert!(client.sealed.bytes.len() <= 2 * SEALED_BYTES_MAX, "{}", client.sealed.bytes.len());
+    }
+    loop {
+        let (used, opened) = server.open(&mut wire, &mut |bytes| arrived.extend_from_slice(bytes)).unwrap();
+        wire.drain(..used);
+        if opened != Opened::Plain {
+            break;
+        }
+    }
+    assert!(arrived == body);
+}
+
+#[test]
 fn records_that_arrive_in_pieces_are_opened_when_they_are_whole() {
     let (mut client, mut server) = pair();
     client.seal(&mut VecDeque::from([Bytes::from(vec![7; 40_000])])).unwrap();
