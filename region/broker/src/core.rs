@@ -105,6 +105,9 @@ pub struct Members {
 const COPIES_SHARED: (u32, u32, u32) = (3, 3, 2);
 /// Bits of a link's number that count the links of one node.
 const LINK_COUNT_BITS: u32 = 24;
+/// How far apart the counts of successive lives of a node begin: the golden section of all counts, so that those of any few
+/// lives lie far from each other.
+const LINK_COUNT_STRIDE: u64 = 0x9e_3779;
 
 /// What a refused publisher and the operator read.
 pub(crate) const LOG_FULL: &str = "the disk of this region is nearly full: publishing is refused, reading and deleting \
@@ -130,6 +133,7 @@ impl Core {
             (Ownership::Sole, vec![options.node])
         };
         let directory = Directory::new(options.region_name.clone(), defaults);
+        let link_numbers = Cell::new(first_link_count(options.incarnation));
         Self {
             nodes: bookies.len(),
             bookies,
@@ -146,7 +150,7 @@ impl Core {
             region_numbers: BTreeMap::new(),
             region_names: BTreeMap::new(),
             regions_up: FixedSet::default(),
-            link_numbers: Cell::new(0),
+            link_numbers,
             log_full: false,
             bookie_full: false,
         }
@@ -174,7 +178,9 @@ impl Core {
         self.regions_up.contains(region)
     }
 
-    /// A number that no link of this process had before; among several nodes it carries this node's number (ADR 0010).
+    /// A number that no link of this process had before; among several nodes it carries this node's number (ADR 0010), and
+    /// none of the last lives of this node had it: the region's connection to another one may outlive the node, and late
+    /// answers to its former links with it.
     pub(crate) fn next_link_number(&self) -> u64 {
         self.link_numbers.set(self.link_numbers.get() + 1);
         let count = self.link_numbers.get();
@@ -205,5 +211,27 @@ impl Core {
             .filter_map(|(name, data)| data.number.map(|number| (name.clone(), number)))
             .collect();
         self.region_names = self.region_numbers.iter().map(|(name, number)| (*number, name.clone())).collect();
+    }
+}
+
+/// Where a life of a node begins to count its links.
+fn first_link_count(incarnation: u64) -> u64 {
+    incarnation.wrapping_mul(LINK_COUNT_STRIDE) & ((1 << LINK_COUNT_BITS) - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LINK_COUNT_BITS, first_link_count};
+
+    #[test]
+    fn a_node_counts_its_links_far_from_where_its_last_lives_did() {
+        let all = 1_u64 << LINK_COUNT_BITS;
+        for life in 1..200_u64 {
+            for before in 1..=8 {
+                let apart = first_link_count(life).abs_diff(first_link_count(life + before));
+                assert!(apart.min(all - apart) > 500_000, "lives {life} and {}: {apart}", life + before);
+            }
+        }
+        assert_eq!(first_link_count(0), 0, "a node that is alone has new connections in each life");
     }
 }

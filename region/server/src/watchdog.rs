@@ -60,7 +60,10 @@ fn beat(mut child: Child, every: Duration) {
 pub fn watch(process: i32, limit: Duration) -> io::Result<()> {
     let pid = Pid::from_raw(process).ok_or(io::ErrorKind::InvalidInput)?;
     // As long as the pipe is open the process lives, so that its number is nobody else's.
-    let process_fd = pidfd_open(pid, PidfdFlags::empty())?;
+    let process_fd = match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return Ok(()), // A start that failed at once.
+        opened => opened?,
+    };
     let clock = Clock::start();
     let mut judge = Judge::new(clock.now().mono, limit);
     let step = limit / STEPS;

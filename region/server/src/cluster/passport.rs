@@ -171,6 +171,7 @@ mod tests {
         fs::write(dir.path().join(FILE), b"{").unwrap();
         assert!(Passport::load(dir.path()).unwrap_err().to_string().contains("node.json is damaged"));
     }
+
     /// The file cannot be made, or not renamed: the one before stays.
     #[test]
     fn i2_what_cannot_be_stored_leaves_what_was_there() {
