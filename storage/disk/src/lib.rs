@@ -12,7 +12,7 @@
 //! - I2  after a failed write or sync nothing is answered any more, and `fatal` is called once.
 //! - I3  a file gets its name in the log only when it has its full size, durably.
 //! - I4  a freed file is used again only after the record that frees it is durable.
-//! - I5  the cache holds only blocks that will never be written again.
+//! - I5  the cache holds only pieces that will never be written again.
 //!
 //! **Not here**  What records mean, how much may be queued (`Bookie` bounds it), the lock on the directory (`server`).
 //!

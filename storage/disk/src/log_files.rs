@@ -8,12 +8,11 @@
 
 use bookie::disk::{DiskReadError, FileId};
 use bookie::layout::LogBytes;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rustix::fs::SeekFrom;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// The files found in a directory.
@@ -137,16 +136,15 @@ impl LogBytes for FileBytes {
 
 /// Reads `len` bytes at `offset`; fewer only at the end of the file.
 pub(crate) fn read_block(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
-    let mut block = BytesMut::zeroed(len);
-    let mut filled = 0;
-    while filled < len {
-        match file.read_at(&mut block[filled..], offset + filled as u64) {
+    let mut block = Vec::with_capacity(len);
+    while block.len() < len {
+        let at = offset + block.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut block), at) {
             Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-            Err(error) => return Err(error),
+            Ok(_) | Err(rustix::io::Errno::INTR) => (),
+            Err(error) => return Err(error.into()),
         }
     }
-    block.truncate(filled);
-    Ok(block.freeze())
+    block.truncate(len);
+    Ok(block.into())
 }

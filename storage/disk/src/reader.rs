@@ -1,17 +1,30 @@
-//! Readers: blocks of log files through a bounded cache.
+//! Readers: ranges of log files through a bounded cache.
+//!
+//! **What**  A read within one block brings the block, for what lies beside it; a longer one, a step of a catch-up, brings just
+//! what it asked for, in one piece and without copies. Readers that follow each other through a log ask for the same pieces.
+//!
+//! **Invariants**
+//! - I1  nothing that may still be written is kept (`LogDevice` I5).
 
 use crate::log_files::read_block;
 use crate::shared::{ReadJob, Shared};
 use bookie::disk::{DiskEvent, DiskReadError, FileId};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use foyer::{Cache, CacheBuilder, S3FifoConfig};
-use std::fs::File;
 use std::sync::Arc;
 
-/// What the cache keeps and what one read of a file brings.
+/// What a short read brings.
 const BLOCK_BYTES: u64 = 256 << 10;
 
-pub(crate) type BlockCache = Cache<(FileId, u64), Bytes>;
+/// A range of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Piece {
+    file: FileId,
+    start: u64,
+    len: u64,
+}
+
+pub(crate) type BlockCache = Cache<Piece, Bytes>;
 
 /// A cache of about `bytes`. S3-FIFO: one pass over an old log does not drive out what is read again and again.
 pub(crate) fn block_cache(bytes: usize) -> BlockCache {
@@ -19,7 +32,7 @@ pub(crate) fn block_cache(bytes: usize) -> BlockCache {
         .with_name("log blocks")
         .with_shards(4)
         .with_eviction_config(S3FifoConfig::default())
-        .with_weighter(|_: &(FileId, u64), block: &Bytes| block.len())
+        .with_weighter(|_: &Piece, bytes: &Bytes| bytes.len())
         .build()
 }
 
@@ -54,40 +67,33 @@ impl Reader {
     }
 
     fn read(&self, job: &ReadJob) -> Result<Bytes, DiskReadError> {
-        let file = self.shared.handle(job.file).ok_or(DiskReadError::NoSuchFile)?;
-        let end = job.offset + u64::from(job.len);
-        let (first, last) = (job.offset / BLOCK_BYTES, end.saturating_sub(1) / BLOCK_BYTES);
-        let part = |number: u64| {
-            let start = number * BLOCK_BYTES;
-            self.part(&file, job.file, number, (job.offset.max(start), end.min(start + BLOCK_BYTES)))
-        };
-        if first >= last {
-            return part(first);
-        }
-        let mut whole = BytesMut::with_capacity(job.len as usize);
-        for number in first..=last {
-            whole.extend_from_slice(&part(number)?);
-        }
-        Ok(whole.freeze())
+        let asked = Piece { file: job.file, start: job.offset, len: u64::from(job.len) };
+        let start = job.offset / BLOCK_BYTES * BLOCK_BYTES;
+        let block = Piece { start, len: BLOCK_BYTES, ..asked };
+        let within = asked.start + asked.len <= start + BLOCK_BYTES;
+        let piece = if within && self.is_final(block) { block } else { asked };
+        let bytes = self.piece(piece)?;
+        Ok(slice(&bytes, asked.start - piece.start, asked.start - piece.start + asked.len))
     }
 
-    /// Bytes `from..to` of a file, all within one block.
-    fn part(&self, file: &File, id: FileId, number: u64, (from, to): (u64, u64)) -> Result<Bytes, DiskReadError> {
-        let start = number * BLOCK_BYTES;
-        if let Some(cached) = self.cache.get(&(id, number)) {
-            return Ok(slice(cached.value(), from - start, to - start));
+    fn is_final(&self, piece: Piece) -> bool {
+        self.shared.is_final(piece.file, piece.start + piece.len)
+    }
+
+    fn piece(&self, piece: Piece) -> Result<Bytes, DiskReadError> {
+        let file = self.shared.handle(piece.file).ok_or(DiskReadError::NoSuchFile)?;
+        if let Some(cached) = self.cache.get(&piece) {
+            return Ok(cached.value().clone());
         }
-        let unreadable = |error| {
-            tracing::error!(file = id.0, offset = from, %error, "a log file cannot be read");
+        let keeps = self.is_final(piece); // I1, asked before the read
+        let bytes = read_block(&file, piece.start, usize::try_from(piece.len).unwrap_or(usize::MAX)).map_err(|error| {
+            tracing::error!(file = piece.file.0, offset = piece.start, %error, "a log file cannot be read");
             DiskReadError::Unreadable
-        };
-        // LogDevice I5: what may still be written is never kept.
-        if !self.shared.is_final(id, start + BLOCK_BYTES) {
-            return read_block(file, from, to.saturating_sub(from) as usize).map_err(unreadable);
+        })?;
+        if keeps {
+            self.cache.insert(piece, bytes.clone());
         }
-        let block = read_block(file, start, BLOCK_BYTES as usize).map_err(unreadable)?;
-        self.cache.insert((id, number), block.clone());
-        Ok(slice(&block, from - start, to - start))
+        Ok(bytes)
     }
 }
 
