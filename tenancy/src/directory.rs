@@ -140,6 +140,7 @@ impl Directory {
             | Key::Alive(_)
             | Key::Owner(..)
             | Key::Cookie(_)
+            | Key::Stamp(_)
             | Key::NodeCounter => return Change::Unrelated,
         };
         outcome.unwrap_or_else(|reason| Change::Damaged { key: key.to_owned(), reason })

@@ -9,7 +9,7 @@
 //! /ml/T/N/DOMAIN/LOCAL            /ledgers/ID                      /counters/ledger
 //! /schemas/T/N/LOCAL              /schemas/T/N/LOCAL/VERSION       /dynamic-config/NAME
 //! /nodes/ID                       /alive/ID                        /owners/T/N/BUNDLE
-//! /cookies/HEX                    /counters/node
+//! /cookies/HEX                    /stamps/ID                       /counters/node
 //! ```
 //!
 //! **Invariants**
@@ -39,6 +39,8 @@ pub const ALIVE: &str = "/alive/";
 pub const OWNERS: &str = "/owners/";
 /// Node numbers by the cookie of the disk that asked for one.
 pub const COOKIES: &str = "/cookies/";
+/// How far the life of a node's disk has come.
+pub const STAMPS: &str = "/stamps/";
 /// The counter of ledger numbers, for `MetaRequest::Reserve`.
 pub const LEDGER_COUNTER: &str = "/counters/ledger";
 /// The counter of node numbers, for `MetaRequest::Reserve`.
@@ -65,6 +67,7 @@ pub enum Key {
     Alive(NodeId),
     Owner(NamespaceName, BundleRange),
     Cookie(u64),
+    Stamp(NodeId),
     NodeCounter,
 }
 
@@ -101,6 +104,7 @@ impl Key {
                 Self::Owner(NamespaceName::parse(namespace).ok()?, BundleRange::parse(bundle)?)
             }
             "cookies" => Self::Cookie(u64::from_str_radix(rest, 16).ok()?),
+            "stamps" => Self::Stamp(NodeId(rest.parse().ok()?)),
             _ => return None,
         })
     }
@@ -122,6 +126,7 @@ impl Key {
             Self::Alive(node) => alive_key(*node),
             Self::Owner(namespace, bundle) => owner_key(namespace, *bundle),
             Self::Cookie(cookie) => cookie_key(*cookie),
+            Self::Stamp(node) => stamp_key(*node),
             Self::NodeCounter => NODE_COUNTER.to_owned(),
         }
     }
@@ -225,6 +230,11 @@ pub fn owners_prefix(namespace: &NamespaceName) -> String {
 /// The node number that was given to the disk with this cookie, so that asking twice gives one number.
 pub fn cookie_key(cookie: u64) -> String {
     format!("{COOKIES}{cookie:016x}")
+}
+
+/// A number that a running node raises every few seconds, here and on its disk: a copy of the disk stays behind.
+pub fn stamp_key(node: NodeId) -> String {
+    format!("{STAMPS}{node}")
 }
 
 fn topic_text(prefix: &str, topic: &TopicName) -> String {

@@ -35,6 +35,7 @@ fn the_layout_is_the_documented_one() {
             "/owners/acme/orders/0x00000000_0x40000000".to_owned(),
         ),
         (Key::Cookie(0xab), "/cookies/00000000000000ab".to_owned()),
+        (Key::Stamp(NodeId(7)), "/stamps/7".to_owned()),
         (Key::NodeCounter, "/counters/node".to_owned()),
     ] {
         assert_eq!(key.text(), text);

@@ -1,5 +1,6 @@
 """Nodes of a region are removed, replaced, wiped, restored and copied while a client publishes; each mistake is refused by name."""
 
+import json
 import os
 import shutil
 import sys
@@ -33,6 +34,11 @@ def refused(node, *words):
     for word in words:
         assert word in error, f"'{word}' is missing in: {error}"
     assert "panicked" not in error, error
+
+
+def passport(data):
+    with open(os.path.join(data, "node.json")) as file:
+        return json.load(file)
 
 
 def join(cluster, index, **changes):
@@ -143,6 +149,24 @@ def refuse_a_twin(cluster, writer):
     refused(twin, f"another process is running as node {id}", "two processes share one identity")
     assert node.running() and nodes(cluster)[id]["up"]
     writer.goes_on("beside the twin")
+    return node, twin
+
+
+def refuse_a_copy_of_the_present_life(cluster, writer, node, twin):
+    """The node has run on since its disk was copied, without a start: the copy lacks what it has promised since."""
+    id, data, copy = number(cluster, node), os.path.join(node.folder, "data"), os.path.join(twin.folder, "data")
+    until("the disk is two stamps ahead of its copy", lambda: passport(data)["stamp"] > passport(copy).get("stamping", 0))
+    assert passport(data)["incarnation"] == passport(copy)["incarnation"]
+    node.kill()
+    writer.goes_on("without it")
+    newer = os.path.join(node.folder, "newer")
+    os.rename(data, newer)
+    os.rename(copy, data)
+    refused(node, "node.json", f"an old copy of node {id}", "stamp", "Use the newer disk")
+    shutil.rmtree(data)
+    os.rename(newer, data)
+    node.start()
+    until("it counts as up again", lambda: nodes(cluster)[id]["up"])
 
 
 def replace_a_voter_that_stays_down(cluster, writer):
@@ -173,7 +197,7 @@ def main():
         replace_a_killed_node(cluster, writer)
         refuse_wrong_certificates(cluster)
         refuse_disks_that_forgot(cluster, writer)
-        refuse_a_twin(cluster, writer)
+        refuse_a_copy_of_the_present_life(cluster, writer, *refuse_a_twin(cluster, writer))
         replace_a_voter_that_stays_down(cluster, writer)
         writer.stop()
         got = read_all(cluster, len(writer.sent))

@@ -83,7 +83,7 @@ pub(crate) fn remove(_context: &Context<'_>, call: Call) -> Next {
         let view = core.cluster.view().ok_or_else(unknown)?;
         check_removable(core, view, node, force)?;
         let alive = keys::alive_key(node);
-        let mut writes = vec![Write::Delete { key: key.clone() }];
+        let mut writes = vec![Write::Delete { key: key.clone() }, Write::Delete { key: keys::stamp_key(node) }];
         let condition = match view.alive(node) {
             Some((_, version)) => {
                 writes.push(Write::Delete { key: alive.clone() });

@@ -177,6 +177,8 @@ impl Server {
             let grace = Duration::from_secs(config.node.voter_grace_s);
             let keep_voters = cluster::voters::keep_voters(meta.clone(), node.clone(), grace);
             task::spawn(server_pool, "voters", keep_voters);
+            let (data, passport) = (config.data.clone(), entry.place.passport);
+            task::spawn(server_pool, "stamps", cluster::stamps::keep_stamping(meta.clone(), data, me.node, passport));
             pool.block_on(cluster::voters::until_founded(&meta, config.node.founders.len()));
         }
         task::spawn(server_pool, "http", http::serve(listeners.http, node.clone(), pool.handle().clone()));

@@ -86,10 +86,11 @@ impl Reader {
             return Ok(cached.value().clone());
         }
         let keeps = self.is_final(piece); // I1, asked before the read
-        let bytes = read_block(&file, piece.start, usize::try_from(piece.len).unwrap_or(usize::MAX)).map_err(|error| {
-            tracing::error!(file = piece.file.0, offset = piece.start, %error, "a log file cannot be read");
-            DiskReadError::Unreadable
-        })?;
+        let bytes =
+            read_block(&file, piece.start, usize::try_from(piece.len).unwrap_or(usize::MAX)).map_err(|error| {
+                tracing::error!(file = piece.file.0, offset = piece.start, %error, "a log file cannot be read");
+                DiskReadError::Unreadable
+            })?;
         if keeps {
             self.cache.insert(piece, bytes.clone());
         }

@@ -6,6 +6,7 @@
 
 use super::calls::{Call, ClusterAnswer, ClusterCall, JoinRequest, KnownNode, decode, encode_answer};
 use super::founding::Standing;
+use super::stamps;
 use base::{NodeId, RegionName};
 use bytes::Bytes;
 use cluster::NodeRecord;
@@ -83,7 +84,9 @@ async fn known(meta: &MetaHandle, node: NodeId) -> Result<Option<KnownNode>, Str
     let MetaResponse::Value(found) = found else { return Err(NO_ANSWER.to_owned()) };
     let Some(record) = found.and_then(|found| NodeRecord::decode(&found.value)) else { return Ok(None) };
     let alive = alive(meta).await?.contains(&node);
-    Ok(Some(KnownNode { cookie: record.cookie, incarnation: record.incarnation, alive }))
+    let MetaResponse::Value(stamp) = stamps::held(meta, node).await else { return Err(NO_ANSWER.to_owned()) };
+    let stamp = stamp.map_or(0, |stamp| stamps::read(&stamp));
+    Ok(Some(KnownNode { cookie: record.cookie, incarnation: record.incarnation, stamp, alive }))
 }
 
 /// Every node in the metadata.

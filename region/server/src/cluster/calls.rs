@@ -61,6 +61,7 @@ pub(crate) enum ClusterAnswer {
 pub(crate) struct KnownNode {
     pub(crate) cookie: u64,
     pub(crate) incarnation: u64,
+    pub(crate) stamp: u64,
     /// Whether a process counts as alive under it.
     pub(crate) alive: bool,
 }

@@ -7,7 +7,8 @@
 use super::answers::{Answers, new_node};
 use super::calls::{ClusterAnswer, ClusterCall, JoinRequest, KnownNode, decode_answer, encode};
 use super::founding::{Asked, Decision, NoAnswer, Standing, decide};
-use super::passport::{Foreign, Passport};
+use super::passport::{Age, Foreign, Passport};
+use super::stamps;
 use crate::boot::BootError;
 use crate::boot::folders::Folders;
 use crate::config::{ConfigError, ServerConfig};
@@ -154,13 +155,18 @@ async fn check_known(
     let mut waiting = Waiting::default();
     loop {
         let Some(known) = ask_all(config, peers, node, passport).await? else { return Ok(()) };
-        let seen = known.map(|known| (known.cookie, known.incarnation));
-        passport.next_incarnation(node, seen).map_err(foreign)?;
-        // The region takes a moment to see that the last process has ended.
-        match known {
-            Some(KnownNode { alive: true, .. }) if since.elapsed() < ENDED_SEEN_MAX => (),
-            Some(KnownNode { alive: true, .. }) => return Err(foreign(Foreign::Running(node))),
-            Some(_) | None => return Ok(()),
+        let age = |known: KnownNode| Age { incarnation: known.incarnation, stamp: known.stamp };
+        let seen = known.map(|known| (known.cookie, age(known)));
+        let alive = known.is_some_and(|known| known.alive);
+        match passport.next_incarnation(node, seen) {
+            // The region takes a moment to see that the last process has ended; one that runs makes copies of its disk old.
+            Ok(_) | Err(Foreign::OldCopy { .. }) if alive => {
+                if since.elapsed() >= ENDED_SEEN_MAX {
+                    return Err(foreign(Foreign::Running(node)));
+                }
+            }
+            Ok(_) => return Ok(()),
+            Err(why) => return Err(foreign(why)),
         }
         waiting.round(format!("a process counts as alive as node {node}")).await;
     }
@@ -286,7 +292,16 @@ pub(crate) async fn take_incarnation(
         };
         let known: Option<(NodeRecord, u64)> =
             found.and_then(|found| Some((NodeRecord::decode(&found.value)?, found.version)));
-        let seen = known.as_ref().map(|(record, _)| (record.cookie, record.incarnation));
+        let stamp = match stamps::held(meta, place.node).await {
+            MetaResponse::Value(stamp) => stamp.map_or(0, |stamp| stamps::read(&stamp)),
+            MetaResponse::Unavailable { reason } => {
+                waiting.round(reason).await;
+                continue;
+            }
+            other => return Err(BootError::Storage(format!("the stamp cannot be read: {other:?}"))),
+        };
+        let age = |record: &NodeRecord| Age { incarnation: record.incarnation, stamp };
+        let seen = known.as_ref().map(|(record, _)| (record.cookie, age(record)));
         let incarnation = place.passport.next_incarnation(place.node, seen).map_err(foreign)?;
         let Some((mut record, version)) = known else { continue };
         place.passport.taking = Some(incarnation);

@@ -1,17 +1,19 @@
 //! Who this node is, on its own disk: `node.json` in the data folder.
 //!
-//! **What**  The number that the region's metadata gave this node, the cookie that the metadata holds as well, and the
-//! incarnation, which each start raises by one in both places. A data folder that was restored from a copy, or copied to
-//! a second machine, carries an incarnation that the metadata has left behind.
+//! **What**  The number that the region's metadata gave this node, the cookie that the metadata holds as well, the
+//! incarnation, which each start raises by one in both places, and the stamp, which a running node raises in both (`stamps`).
+//! A data folder that was restored from a copy, or copied to a second machine, carries numbers that the metadata has left
+//! behind.
 //!
 //! **Invariants**
-//! - I1  the file says which incarnation is being taken before the metadata is asked for it, so that a crash between the
-//!   two is told from a copied disk.
+//! - I1  the file says which incarnation or stamp is being taken before the metadata is asked for it, so that a crash
+//!   between the two is told from a copied disk.
 //! - I2  a file is replaced whole or not at all, durably.
 
 use base::{NodeId, RegionName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -35,9 +37,27 @@ pub(crate) struct Passport {
     /// The incarnation that a start is taking or was taking when it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) taking: Option<u64>,
+    /// The last stamp that is known to be in the metadata, and the one that may be.
+    #[serde(default)]
+    pub(crate) stamp: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stamping: Option<u64>,
     /// Where the other members were at the last start, to begin with.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) members: BTreeMap<NodeId, String>,
+}
+
+/// How far the life of a node's disk has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Age {
+    pub(crate) incarnation: u64,
+    pub(crate) stamp: u64,
+}
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "start {}, stamp {}", self.incarnation, self.stamp)
+    }
 }
 
 /// Why a node may not take part with this disk. Each says what to do.
@@ -64,11 +84,10 @@ pub(crate) enum Foreign {
     )]
     Running(NodeId),
     #[error(
-        "this data folder is an old copy of node {node}'s: it was last used at start {disk}, the region has seen start \
-         {region}. What was promised since is missing here, so it may not answer. Use the newer disk, or remove the \
+        "this data folder is an old copy of node {node}'s: it was last used at {disk}, the region has seen {region}. What was promised since is missing here, so it may not answer. Use the newer disk, or remove the \
          node and join with an empty data folder"
     )]
-    OldCopy { node: NodeId, disk: u64, region: u64 },
+    OldCopy { node: NodeId, disk: Age, region: Age },
 }
 
 impl Passport {
@@ -104,7 +123,17 @@ impl Passport {
 
     /// A node that has not joined yet.
     pub(crate) fn fresh(region: RegionName, cookie: u64) -> Self {
-        Self { region, node: None, founding: false, cookie, incarnation: 0, taking: None, members: BTreeMap::new() }
+        Self {
+            region,
+            node: None,
+            founding: false,
+            cookie,
+            incarnation: 0,
+            taking: None,
+            stamp: 0,
+            stamping: None,
+            members: BTreeMap::new(),
+        }
     }
 
     /// Whether a start has taken, or may have taken, an incarnation on this disk.
@@ -112,20 +141,29 @@ impl Passport {
         self.incarnation > 0 || self.taking.is_some()
     }
 
-    /// The incarnation that this start of `node` takes, given what the metadata holds for its number (cookie, incarnation).
+    /// The incarnation that this start of `node` takes, given the cookie and the age that the metadata holds for
+    /// its number.
     ///
     /// # Errors
     /// [`Foreign`] when the disk is not the one that the region knows, or older.
-    pub(crate) fn next_incarnation(&self, node: NodeId, known: Option<(u64, u64)>) -> Result<u64, Foreign> {
-        let Some((cookie, incarnation)) = known else { return Err(Foreign::Removed(node)) };
+    pub(crate) fn next_incarnation(&self, node: NodeId, known: Option<(u64, Age)>) -> Result<u64, Foreign> {
+        let Some((cookie, age)) = known else { return Err(Foreign::Removed(node)) };
         if cookie != self.cookie {
             return Err(Foreign::Cookie(node));
         }
-        let mine = [Some(self.incarnation), self.taking]; // I1
-        if !mine.contains(&Some(incarnation)) {
-            return Err(Foreign::OldCopy { node, disk: self.incarnation, region: incarnation });
+        let (starts, stamps) = ([Some(self.incarnation), self.taking], [Some(self.stamp), self.stamping]); // I1
+        if !starts.contains(&Some(age.incarnation)) || !stamps.contains(&Some(age.stamp)) {
+            let disk = Age { incarnation: self.incarnation, stamp: self.stamp };
+            return Err(Foreign::OldCopy { node, disk, region: age });
         }
-        Ok(incarnation + 1)
+        Ok(age.incarnation + 1)
+    }
+
+    /// Begins to take the stamp after the one that the metadata holds; to be stored before it is asked for it (I1).
+    pub(crate) fn next_stamp(&mut self, held: u64) -> u64 {
+        let next = held + 1;
+        (self.stamp, self.stamping) = (held, Some(next));
+        next
     }
 }
 
@@ -140,25 +178,48 @@ mod tests {
         Passport { node: Some(NODE), incarnation, taking, ..Passport::fresh(region, 77) }
     }
 
+    fn seen(incarnation: u64, stamp: u64) -> Option<(u64, Age)> {
+        Some((77, Age { incarnation, stamp }))
+    }
+
     #[test]
     fn each_start_takes_the_next_incarnation() {
-        assert_eq!(passport(0, None).next_incarnation(NODE, Some((77, 0))), Ok(1));
-        assert_eq!(passport(4, None).next_incarnation(NODE, Some((77, 4))), Ok(5));
+        assert_eq!(passport(0, None).next_incarnation(NODE, seen(0, 0)), Ok(1));
+        assert_eq!(passport(4, None).next_incarnation(NODE, seen(4, 0)), Ok(5));
     }
 
     #[test]
     fn i1_a_crash_while_taking_an_incarnation_is_no_old_copy() {
-        assert_eq!(passport(4, Some(5)).next_incarnation(NODE, Some((77, 4))), Ok(5), "before the metadata was asked");
-        assert_eq!(passport(4, Some(5)).next_incarnation(NODE, Some((77, 5))), Ok(6), "after it had answered");
+        assert_eq!(passport(4, Some(5)).next_incarnation(NODE, seen(4, 0)), Ok(5), "before the metadata was asked");
+        assert_eq!(passport(4, Some(5)).next_incarnation(NODE, seen(5, 0)), Ok(6), "after it had answered");
+    }
+
+    #[test]
+    fn i1_a_crash_while_stamping_is_no_old_copy() {
+        let mut stamped = passport(4, None);
+        assert_eq!(stamped.next_stamp(8), 9);
+        assert_eq!(stamped.next_incarnation(NODE, seen(4, 8)), Ok(5), "the metadata was not asked, or did not take it");
+        assert_eq!(stamped.next_incarnation(NODE, seen(4, 9)), Ok(5), "it had taken it");
     }
 
     #[test]
     fn a_restored_a_foreign_and_a_removed_disk_are_told_apart() {
-        let node = NODE;
-        let old = passport(4, None).next_incarnation(NODE, Some((77, 6)));
-        assert_eq!(old, Err(Foreign::OldCopy { node, disk: 4, region: 6 }));
-        assert_eq!(passport(4, None).next_incarnation(NODE, Some((78, 4))), Err(Foreign::Cookie(node)));
+        let (node, disk) = (NODE, Age { incarnation: 4, stamp: 0 });
+        let old = passport(4, None).next_incarnation(NODE, seen(6, 0));
+        assert_eq!(old, Err(Foreign::OldCopy { node, disk, region: Age { incarnation: 6, stamp: 0 } }));
+        let foreign = Some((78, Age { incarnation: 4, stamp: 0 }));
+        assert_eq!(passport(4, None).next_incarnation(NODE, foreign), Err(Foreign::Cookie(node)));
         assert_eq!(passport(4, None).next_incarnation(NODE, None), Err(Foreign::Removed(node)));
+    }
+
+    #[test]
+    fn a_copy_made_in_the_present_life_of_the_disk_is_told_by_its_stamp() {
+        let mut copy = passport(4, None);
+        copy.next_stamp(8);
+        let refused = copy.next_incarnation(NODE, seen(4, 10)).unwrap_err();
+        let said = refused.to_string();
+        assert!(said.contains("old copy of node 2's"), "{said}");
+        assert!(said.contains("last used at start 4, stamp 8, the region has seen start 4, stamp 10"), "{said}");
     }
 
     #[test]
