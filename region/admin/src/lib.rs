@@ -38,6 +38,7 @@ mod tenants;
 mod tests;
 mod topic_list;
 mod topic_policies;
+mod topic_state;
 mod topics;
 
 pub use api::{AdminApi, AdminEffect, AdminOptions};

@@ -3,7 +3,7 @@
 use crate::routes::{Access, Route, Target, unbuilt};
 use crate::{
     Method, brokers, bundles, clusters, entry, lookup, namespace_policies, namespace_work, namespaces, nodes,
-    permissions, probes, properties, schemas, subscriptions, tenants, topic_list, topic_policies, topics,
+    permissions, probes, properties, schemas, subscriptions, tenants, topic_list, topic_policies, topic_state, topics,
 };
 use tenancy::Operation;
 
@@ -166,17 +166,17 @@ const TOPICS: &[Route] = rows! { "admin/v2/:domain/:tenant/:namespace";
     Delete "/:topic/partitions" (Topic DeleteTopic) topics::delete_partitioned;
     Post "/:topic/createMissedPartitions" (Topic CreateTopic) topics::create_missed;
     Put "/:topic/unload" (Topic UnloadTopic) topics::unload;
-    Post "/:topic/terminate" (Topic TerminateTopic) topics::terminate;
-    Post "/:topic/terminate/partitions" (Topic TerminateTopic) unbuilt;
-    Get "/:topic/stats" (Topic ReadStats) topics::stats;
-    Get "/:topic/partitioned-stats" (Topic ReadStats) topics::partitioned_stats;
-    Get "/:topic/internalStats" (Topic ReadStats) topics::internal_stats;
-    Get "/:topic/partitioned-internalStats" (Topic ReadStats) topics::partitioned_internal_stats;
+    Post "/:topic/terminate" (Topic TerminateTopic) topic_state::terminate;
+    Post "/:topic/terminate/partitions" (Topic TerminateTopic) topic_state::terminate_partitions;
+    Get "/:topic/stats" (Topic ReadStats) topic_state::stats;
+    Get "/:topic/partitioned-stats" (Topic ReadStats) topic_state::partitioned_stats;
+    Get "/:topic/internalStats" (Topic ReadStats) topic_state::internal_stats;
+    Get "/:topic/partitioned-internalStats" (Topic ReadStats) topic_state::partitioned_internal_stats;
     Get "/:topic/internal-info" (Topic ReadStats) unbuilt;
     Get "/:topic/backlog" (Topic ReadStats) unbuilt;
     Put "/:topic/backlogSize" (Topic ReadStats) unbuilt;
-    Get "/:topic/lastMessageId" (Topic ReadMessages) topics::last_message_id;
-    Get "/:topic/messageid/:time" (Topic ReadMessages) topics::message_id_at;
+    Get "/:topic/lastMessageId" (Topic ReadMessages) topic_state::last_message_id;
+    Get "/:topic/messageid/:time" (Topic ReadMessages) topic_state::message_id_at;
     Get "/:topic/getMessageIdByIndex" (Topic ReadMessages) unbuilt;
     Get "/:topic/ledger/:ledger/entry/:entry" (Topic ReadMessages) entry::by_id;
     Get "/:topic/examinemessage" (Topic ReadMessages) unbuilt;

@@ -1,4 +1,4 @@
-//! Topics: created, grown, deleted, unloaded, looked into.
+//! Topics: created, grown, deleted, unloaded.
 //!
 //! **Invariants**
 //! - I1  a partitioned topic and a topic of the same name never exist both: creating either is conditional on the other's
@@ -11,8 +11,7 @@ use crate::namespaces::{check_deleted, forget_grants};
 use crate::record::{Edit, decode, edit_record, put_json, require_namespace};
 use crate::step::{Context, Next, Step};
 use base::{Domain, TopicName};
-use broker::admin_command::{AdminCommand, AdminReply, FailureKind, Force, MessageIdView, TopicOp};
-use broker::stats::{PartitionedTopicStats, TopicStats};
+use broker::admin_command::{AdminCommand, AdminReply, FailureKind, Force, TopicOp};
 use meta_api::{Compare, Write};
 use serde_json::{Value, json as object};
 use std::collections::BTreeMap;
@@ -177,10 +176,20 @@ pub(crate) fn create_missed(context: &Context<'_>, call: Call) -> Next {
     require_persistent(&topic)?;
     require_namespace(context, topic.namespace())?;
     let count = context.directory().partitions(&topic).ok_or_else(|| not_partitioned(&topic))?;
+    create_missing(context, &topic, count, |_| Ok(Step::Reply(no_content())))
+}
+
+/// Goes on when every partition exists as a topic.
+pub(crate) fn create_missing(
+    context: &Context<'_>,
+    topic: &TopicName,
+    count: u32,
+    then: impl FnOnce(&Context<'_>) -> Next + Send + 'static,
+) -> Next {
     let missing = (0..count).map(|index| topic.with_partition(index));
     let missing = missing.filter(|name| !context.directory().has_topic(name));
     let commands = missing.map(|name| command(name, TopicOp::Create { properties: BTreeMap::new() })).collect();
-    Step::commands(commands, |_, replies| {
+    Step::commands(commands, |context, replies| {
         for reply in replies {
             match reply {
                 // Somebody used it meanwhile.
@@ -189,11 +198,11 @@ pub(crate) fn create_missed(context: &Context<'_>, call: Call) -> Next {
                 _ => (),
             }
         }
-        Ok(Step::Reply(no_content()))
+        then(context)
     })
 }
 
-fn not_partitioned(topic: &TopicName) -> Refusal {
+pub(crate) fn not_partitioned(topic: &TopicName) -> Refusal {
     Refusal::new(404, format!("Partitioned Topic not found: {topic}"))
 }
 
@@ -241,7 +250,7 @@ fn auto_create(topic: TopicName, record: PartitionedRecord) -> Next {
     })
 }
 
-fn metadata(record: &PartitionedRecord) -> Value {
+pub(crate) fn metadata(record: &PartitionedRecord) -> Value {
     let mut value = object!({ "partitions": record.partitions, "deleted": false });
     if !record.properties.is_empty()
         && let Some(map) = value.as_object_mut()
@@ -283,7 +292,7 @@ pub(crate) fn delete(context: &Context<'_>, call: Call) -> Next {
 }
 
 /// Partitions that exist as topics already.
-fn existing_partitions(context: &Context<'_>, topic: &TopicName, count: u32) -> Vec<TopicName> {
+pub(crate) fn existing_partitions(context: &Context<'_>, topic: &TopicName, count: u32) -> Vec<TopicName> {
     (0..count).map(|index| topic.with_partition(index)).filter(|name| context.directory().has_topic(name)).collect()
 }
 
@@ -351,131 +360,6 @@ pub(crate) fn unload(context: &Context<'_>, call: Call) -> Next {
     })
 }
 
-// ── Reading
-
-/// Leaves out what the query asks to leave out.
-fn trim(mut stats: TopicStats, call: &Call) -> TopicStats {
-    if call.flag("excludePublishers") {
-        stats.publishers.clear();
-    }
-    if call.flag("excludeConsumers") {
-        for subscription in stats.subscriptions.values_mut() {
-            subscription.consumers.clear();
-        }
-    }
-    stats
-}
-
-pub(crate) fn stats(context: &Context<'_>, call: Call) -> Next {
-    let topic = call.topic()?;
-    require_persistent(&topic)?;
-    require_namespace(context, topic.namespace())?;
-    if context.directory().partitions(&topic).is_some() {
-        return Err(Refusal::new(404, format!("Topic not found: {topic} is partitioned, ask for partitioned-stats")));
-    }
-    Step::command(command(topic, TopicOp::Stats), move |_, reply| match reply {
-        AdminReply::Stats(stats) => Ok(Step::Reply(json(&trim(*stats, &call)))),
-        _ => Err(unexpected()),
-    })
-}
-
-pub(crate) fn partitioned_stats(context: &Context<'_>, call: Call) -> Next {
-    let topic = call.topic()?;
-    require_persistent(&topic)?;
-    require_namespace(context, topic.namespace())?;
-    let count = context.directory().partitions(&topic).ok_or_else(|| not_partitioned(&topic))?;
-    let existing = existing_partitions(context, &topic, count);
-    let commands = existing.iter().map(|name| command(name.clone(), TopicOp::Stats)).collect();
-    Step::commands(commands, move |_, replies| {
-        let mut loaded = BTreeMap::new();
-        for (name, reply) in existing.into_iter().zip(replies) {
-            match reply {
-                AdminReply::Stats(stats) => {
-                    loaded.insert(name.to_string(), trim(*stats, &call));
-                }
-                // Deleted meanwhile.
-                AdminReply::Failed(failure) if failure.kind == FailureKind::NotFound => (),
-                AdminReply::Failed(failure) => return Err(failure.into()),
-                _ => return Err(unexpected()),
-            }
-        }
-        let mut sum = PartitionedTopicStats::add_up(count, loaded);
-        let per_partition = call.query.get("perPartition").is_none_or(|value| !value.eq_ignore_ascii_case("false"));
-        if !per_partition {
-            sum.partitions.clear();
-        }
-        Ok(Step::Reply(json(&sum)))
-    })
-}
-
 pub(crate) fn unexpected() -> Refusal {
     Refusal::new(500, "the broker answered something else than it was asked")
-}
-
-pub(crate) fn internal_stats(context: &Context<'_>, call: Call) -> Next {
-    let topic = single(context, &call)?;
-    require_namespace(context, topic.namespace())?;
-    Step::command(command(topic, TopicOp::InternalStats), |_, reply| match reply {
-        AdminReply::Internal(stats) => Ok(Step::Reply(json(&stats))),
-        _ => Err(unexpected()),
-    })
-}
-
-pub(crate) fn partitioned_internal_stats(context: &Context<'_>, call: Call) -> Next {
-    let topic = call.topic()?;
-    require_persistent(&topic)?;
-    require_namespace(context, topic.namespace())?;
-    let record = context.directory().partitioned(&topic).ok_or_else(|| not_partitioned(&topic))?;
-    let (existing, metadata) = (existing_partitions(context, &topic, record.partitions), metadata(record));
-    let commands = existing.iter().map(|name| command(name.clone(), TopicOp::InternalStats)).collect();
-    Step::commands(commands, move |_, replies| {
-        let mut partitions = BTreeMap::new();
-        for (name, reply) in existing.into_iter().zip(replies) {
-            match reply {
-                AdminReply::Internal(stats) => {
-                    partitions.insert(name.to_string(), stats);
-                }
-                // Deleted meanwhile.
-                AdminReply::Failed(failure) if failure.kind == FailureKind::NotFound => (),
-                AdminReply::Failed(failure) => return Err(failure.into()),
-                _ => return Err(unexpected()),
-            }
-        }
-        Ok(Step::Reply(json(&object!({ "metadata": metadata, "partitions": partitions }))))
-    })
-}
-
-fn message_id(view: MessageIdView) -> Value {
-    // No message yet is −1:−1 in Pulsar's words.
-    let none = view.position.entry.0 < 0 && view.position.ledger.0 == 0;
-    let ledger = if none { Value::from(-1) } else { Value::from(view.position.ledger.0) };
-    let mut value = object!({ "ledgerId": ledger, "entryId": view.position.entry.0, "partitionIndex": view.partition });
-    if view.batch_index >= 0
-        && let Some(map) = value.as_object_mut()
-    {
-        map.insert("batchIndex".to_owned(), view.batch_index.into());
-        map.insert("batchSize".to_owned(), (view.batch_index + 1).into());
-    }
-    value
-}
-
-/// Asks a topic for a message id.
-fn ask_message_id(topic: TopicName, op: TopicOp) -> Next {
-    Step::command(command(topic, op), |_, reply| match reply {
-        AdminReply::MessageId(view) => Ok(Step::Reply(json(&message_id(view)))),
-        _ => Err(unexpected()),
-    })
-}
-
-pub(crate) fn last_message_id(context: &Context<'_>, call: Call) -> Next {
-    ask_message_id(single(context, &call)?, TopicOp::LastMessageId)
-}
-
-pub(crate) fn message_id_at(context: &Context<'_>, call: Call) -> Next {
-    let publish_time_ms = call.number("time")?;
-    ask_message_id(single(context, &call)?, TopicOp::FirstAt { publish_time_ms })
-}
-
-pub(crate) fn terminate(context: &Context<'_>, call: Call) -> Next {
-    ask_message_id(single(context, &call)?, TopicOp::Terminate)
 }

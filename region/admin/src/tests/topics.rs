@@ -141,6 +141,25 @@ fn a_terminated_topic_answers_its_last_id() {
     assert_eq!(bed.ok(Post, &format!("{TP}/terminate"), "").status, 200);
 }
 
+/// Also those that nobody has used yet; a second time changes nothing. As Apache Pulsar 4.2 does.
+#[test]
+fn all_partitions_are_terminated_by_one_request() {
+    let mut bed = bed_with_topic();
+    let parts = "/admin/v2/persistent/acme/orders/parts";
+    bed.ok(Put, &format!("{parts}/partitions"), "3");
+    for _ in 0..2 {
+        let answer: Value = bed.ok(Post, &format!("{parts}/terminate/partitions"), "").json();
+        for index in ["0", "1", "2"] {
+            assert_eq!(answer[index]["entryId"], -1, "{answer}");
+        }
+    }
+    let stats: Value = bed.ok(Get, &format!("{parts}/partitioned-internalStats"), "").json();
+    assert_eq!(stats["partitions"].as_object().unwrap().len(), 3);
+    for other in [TP.to_owned(), format!("{parts}-partition-0")] {
+        assert_eq!(bed.refused(Post, &format!("{other}/terminate/partitions"), "").0, 405, "{other}");
+    }
+}
+
 #[test]
 fn every_topic_policy_is_unset_set_read_and_removed() {
     let mut bed = bed_with_topic();
