@@ -1,58 +1,13 @@
 """Nodes of a region are removed, replaced, wiped, restored and copied while a client publishes; each mistake is refused by name."""
 
-import json
 import os
 import shutil
 import sys
 
-from cluster import Cluster, Node, free_ports
+from cluster import Cluster
+from members import REFUSED, admin, join, nodes, number, passport, refused, votes
 from region import run, until
 from steady import Writer, read_all
-
-CONFIG, REFUSED = 78, 1
-
-
-def nodes(cluster):
-    """The nodes by their numbers, as a running node shows them."""
-    answer = cluster.http("GET", "/admin/v2/cluster/status")
-    return {node["id"]: node for node in answer["nodes"]}
-
-
-def number(cluster, node):
-    port = str(node.ports["pulsar"])
-    return next(id for id, shown in nodes(cluster).items() if shown["pulsarUrl"].endswith(":" + port))
-
-
-def admin(cluster, *words):
-    return run("admin", "--admin-url", f"http://127.0.0.1:{cluster.any().ports['http']}", *words)
-
-
-def refused(node, *words):
-    """Starts a node that must not start: exit code 78, and every one of the words on standard error."""
-    code, out, error = run("server", "--config", node.config)
-    assert code == CONFIG and "ready " not in out, (code, out, error)
-    for word in words:
-        assert word in error, f"'{word}' is missing in: {error}"
-    assert "panicked" not in error, error
-
-
-def passport(data):
-    with open(os.path.join(data, "node.json")) as file:
-        return json.load(file)
-
-
-def join(cluster, index, **changes):
-    """A new node on an empty disk; it is not started."""
-    ports = dict(zip(("pulsar", "http", "quic", "peer"), free_ports(4)))
-    members = [f"127.0.0.1:{node.ports['peer']}" for node in cluster.nodes if node.running()]
-    config = cluster.config(index, ports, join=members)
-    for old, new in changes.items():
-        config = config.replace(getattr(cluster, old), new)
-    return Node(cluster.folder, cluster.name, index, ports, config, "127.0.0.1")
-
-
-def votes(cluster, id):
-    return nodes(cluster).get(id, {}).get("metadata") in ("voter", "leader")
 
 
 def unload_and_delete_over_nodes(cluster, writer):

@@ -21,6 +21,11 @@ fn nodes_are_removed_replaced_and_refused_by_name_while_publishing_goes_on() -> 
 }
 
 #[test]
+fn nodes_join_leave_and_are_replaced_while_others_are_cut_off_frozen_or_killed() -> anyhow::Result<()> {
+    live::run("changes_under_faults.py")
+}
+
+#[test]
 fn a_region_that_is_hurt_in_turns_loses_nothing_acknowledged() -> anyhow::Result<()> {
     live::run("hurt_in_turns.py")
 }

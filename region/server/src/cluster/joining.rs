@@ -118,7 +118,7 @@ async fn ask_for_place(
 ) -> Result<(NodeId, BTreeMap<NodeId, String>), BootError> {
     let own = config.peer_address();
     let configured = config.node.founders.iter().chain(&config.node.join);
-    let others: Vec<&String> = configured.filter(|address| **address != own).collect();
+    let mut others: Vec<&String> = configured.filter(|address| **address != own).collect();
     let first = config.node.founders.first() == Some(&own);
     let mut waiting = Waiting::default();
     loop {
@@ -135,7 +135,11 @@ async fn ask_for_place(
                 let zone = config.node.zone.clone();
                 match join(peers, &address, JoinRequest { cookie, peer_address: own.clone(), zone }).await {
                     Ok(place) => return Ok(place),
-                    Err(silent) => format!("{address} gives no number: {}", silent.reason),
+                    Err(silent) => {
+                        // It may be cut off from those that could say it: the next round asks another member first.
+                        others.sort_by_key(|other| **other == address);
+                        format!("{address} gives no number: {}", silent.reason)
+                    }
                 }
             }
         };
