@@ -51,6 +51,11 @@ fn bundles_are_split_under_load_and_a_node_that_was_away_gets_bundles_again() ->
 }
 
 #[test]
+fn busy_topics_of_one_bundle_and_of_one_node_are_moved_apart_and_then_stay() -> anyhow::Result<()> {
+    live::run("hot_node.py")
+}
+
+#[test]
 fn each_node_answers_for_topics_that_several_serve() -> anyhow::Result<()> {
     live::run("many_owners.py")
 }
