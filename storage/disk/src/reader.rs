@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// What a short read brings.
 const BLOCK_BYTES: u64 = 256 << 10;
+/// What the cache needs for a piece beside its bytes, about.
+const PIECE_COSTS: usize = 256;
 
 /// A range of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +34,7 @@ pub(crate) fn block_cache(bytes: usize) -> BlockCache {
         .with_name("log blocks")
         .with_shards(4)
         .with_eviction_config(S3FifoConfig::default())
-        .with_weighter(|_: &Piece, bytes: &Bytes| bytes.len())
+        .with_weighter(|_: &Piece, bytes: &Bytes| bytes.len() + PIECE_COSTS)
         .build()
 }
 

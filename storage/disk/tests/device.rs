@@ -139,6 +139,27 @@ fn what_was_answered_is_read_back_before_and_after_reopening() {
     }
 }
 
+/// Short and long reads, within and across what one read keeps, while more is written: the second time, memory answers.
+#[test]
+fn every_range_is_read_as_it_is_on_disk_however_often() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = DiskOptions { file_bytes: 2 << 20, ..small() };
+    let mut opened = Opened::open(dir.path(), options);
+    for entry in 0..25 {
+        opened.append(entry, 50_000);
+        opened.wait_for(entry as usize + 1);
+        let Placement { file, offset, len } = opened.placements[&entry];
+        let end = offset + u64::from(len);
+        let content = fs::read(path_of(dir.path(), file)).unwrap();
+        for (from, to) in [(offset, end), (0, end), (end / 2, end), (end / 3, end / 2), (end - 1, end)] {
+            let range = Placement { file, offset: from, len: (to - from) as u32 };
+            for _ in 0..2 {
+                assert!(opened.read(range).unwrap() == content[from as usize..to as usize], "{from}..{to} of {file:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn many_appends_share_few_syncs() {
     let dir = tempfile::tempdir().unwrap();
