@@ -52,7 +52,10 @@ pub(super) async fn create(url: &ServiceUrl, plan: &Plan<'_>) -> Result<Created,
         }
         places = find(&mut asker, plan, moved).await?;
     }
-    Err(refusal(ServerError::ServiceNotReady.into(), format!("topics moved while they were created, {ROUNDS_MAX} times")))
+    Err(refusal(
+        ServerError::ServiceNotReady.into(),
+        format!("topics moved while they were created, {ROUNDS_MAX} times"),
+    ))
 }
 
 /// A connection to each node that serves some of the topics, with those.

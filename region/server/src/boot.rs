@@ -21,7 +21,7 @@ use broker::io::ConnId;
 use broker::{Broker, BrokerOptions, Core, SplitLimits};
 use disk::{DiskOptions, LogDevice};
 use folders::Folders;
-use meta::{MetaOptions, MetaStore, Watch};
+use meta::{MetaHandle, MetaOptions, MetaStore, Watch};
 use node::{ADMIN_OWNER, Node};
 use quic::{Identity, QuicConfig, QuicLimits};
 use std::hash::{BuildHasher, RandomState};
@@ -172,13 +172,7 @@ impl Server {
         let view = watch(storage.watch, node.clone(), geo, config.region.clone(), clusters, contacts);
         task::spawn(server_pool, "meta-watch", view);
         if let Some(entry) = entry {
-            task::spawn(server_pool, "peer-events", cluster::pump::pump(entry.events, node.clone(), meta.clone()));
-            task::spawn(server_pool, "leadership", cluster::pump::leadership(meta.clone(), node.clone()));
-            let grace = Duration::from_secs(config.node.voter_grace_s);
-            let keep_voters = cluster::voters::keep_voters(meta.clone(), node.clone(), grace);
-            task::spawn(server_pool, "voters", keep_voters);
-            let (data, passport) = (config.data.clone(), entry.place.passport);
-            task::spawn(server_pool, "stamps", cluster::stamps::keep_stamping(meta.clone(), data, me.node, passport));
+            take_part(entry, me, &config, &meta, &node, server_pool);
             pool.block_on(cluster::voters::until_founded(&meta, config.node.founders.len()));
         }
         task::spawn(server_pool, "http", http::serve(listeners.http, node.clone(), pool.handle().clone()));
@@ -237,6 +231,16 @@ impl Server {
         drop(self.meta);
         self.pool.shutdown_timeout(Duration::from_secs(1));
     }
+}
+
+/// What runs for the region beside the machines.
+fn take_part(entry: Entry, me: Me, config: &ServerConfig, meta: &MetaHandle, node: &NodeHandle, pool: &Handle) {
+    task::spawn(pool, "peer-events", cluster::pump::pump(entry.events, node.clone(), meta.clone()));
+    task::spawn(pool, "leadership", cluster::pump::leadership(meta.clone(), node.clone()));
+    let grace = Duration::from_secs(config.node.voter_grace_s);
+    task::spawn(pool, "voters", cluster::voters::keep_voters(meta.clone(), node.clone(), grace));
+    let (data, passport) = (config.data.clone(), entry.place.passport);
+    task::spawn(pool, "stamps", cluster::stamps::keep_stamping(meta.clone(), data, me.node, passport));
 }
 
 fn io_threads() -> std::io::Result<Runtime> {

@@ -2,9 +2,6 @@
 //!
 //! **What**  A read within one block brings the block, for what lies beside it; a longer one, a step of a catch-up, brings just
 //! what it asked for, in one piece and without copies. Readers that follow each other through a log ask for the same pieces.
-//!
-//! **Invariants**
-//! - I1  nothing that may still be written is kept (`LogDevice` I5).
 
 use crate::log_files::read_block;
 use crate::shared::{ReadJob, Shared};
@@ -87,7 +84,7 @@ impl Reader {
         if let Some(cached) = self.cache.get(&piece) {
             return Ok(cached.value().clone());
         }
-        let keeps = self.is_final(piece); // I1, asked before the read
+        let keeps = self.is_final(piece); // LogDevice I5, asked before the read
         let bytes =
             read_block(&file, piece.start, usize::try_from(piece.len).unwrap_or(usize::MAX)).map_err(|error| {
                 tracing::error!(file = piece.file.0, offset = piece.start, %error, "a log file cannot be read");
