@@ -37,10 +37,10 @@ def rss_mib(region, which="VmRSS"):
     return round(int(status.split(f"{which}:")[1].split()[0]) / 1024, 1)
 
 
-def bench(scenario, region, name, *flags, nodes=()):
+def bench(scenario, region, name, *flags, nodes=(), before=()):
     """A leg against one server, or against one of several `nodes` that are looked at together."""
     pids = ",".join(str(node.process.pid) for node in nodes or [region])
-    command = [BINARY, "bench", scenario, "--service-url", f"pulsar://127.0.0.1:{region.ports['pulsar']}",
+    command = [*before, BINARY, "bench", scenario, "--service-url", f"pulsar://127.0.0.1:{region.ports['pulsar']}",
                "--server-pid", pids, "--disk", FOLDER, "--out", os.path.join(OUT, f"{name}.json"), *flags]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     print("\n".join(f"    {line}" for line in (done.stdout + done.stderr).splitlines()), flush=True)
@@ -118,6 +118,32 @@ def three_nodes():
             note(f"R12_topic_creates_per_raw_sync_with_{in_flight}_in_flight", round(leg["creates_per_raw_sync"], 1))
             note(f"R12_topic_creates_per_s_with_{in_flight}_in_flight", round(leg["count"] / leg["seconds"]))
         note("three_nodes_peak_rss_mib", [rss_mib(node, "VmHWM") for node in three.nodes])
+
+
+class SlowDisk:
+    """Stands before the servers of a cluster: every sync takes so much longer."""
+
+    def __init__(self, delay_us):
+        self.hosts = ["127.0.0.1"] * 3
+        self.words = ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync",
+                      "-e", f"inject=fdatasync,fsync:delay_enter={delay_us}"]
+
+    def command(self, _):
+        return self.words
+
+
+def topics_on_slow_disks():
+    """R12 where a sync costs what it costs on other disks: the raw syncs beside it are held back alike. Needs strace."""
+    for delay_ms, count in ((1, 3000), (2, 3000), (5, 1500)):
+        disk = SlowDisk(1000 * delay_ms)
+        with contextlib.ExitStack() as after:
+            three = Cluster(os.path.join(FOLDER, f"slow-{delay_ms}"), net=disk)
+            after.callback(three.stop)
+            flags = ("--count", str(count), "--in-flight", "1024")
+            name = f"topics-syncs-of-{delay_ms}-ms"
+            _, leg = bench("topics", three.nodes[0], name, *flags, nodes=three.nodes, before=disk.words)["legs"]
+            note(f"R12_topic_creates_per_raw_sync_of_{delay_ms}_ms", round(leg["creates_per_raw_sync"], 1))
+            note(f"R12_topic_creates_per_s_at_syncs_of_{delay_ms}_ms", round(leg["count"] / leg["seconds"]))
 
 
 def compare_three(name, single, three):
