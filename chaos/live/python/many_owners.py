@@ -33,6 +33,12 @@ def owners(cluster):
     return {index: cluster.owner(partition(index)).index for index in range(PARTITIONS)}
 
 
+def up(node):
+    """Where the nodes that count as up answer HTTP, as this one knows."""
+    shown = done(node, "GET", "/admin/v2/cluster/status", status=200)["nodes"]
+    return [one["httpUrl"].removeprefix("http://") for one in shown if one["up"]]
+
+
 def spread_out(cluster):
     """Every node serves partitions: bundles of a node with several go to one without."""
     while True:
@@ -45,6 +51,7 @@ def spread_out(cluster):
         bundle = cluster.http("GET", f"/lookup/v2/topic/{partition(index).replace('://', '/')}/bundle")
         target = f"127.0.0.1:{without[0].ports['http']}"
         owner = cluster.nodes[found[index]]
+        until("the target counts as up where it is asked", lambda: target in up(owner))
         done(owner, "PUT", f"/admin/v2/namespaces/{NAMESPACE}/{bundle}/unload?destinationBroker={target}")
         until("the bundle has moved", lambda: owners(cluster)[index] == without[0].index)
 
