@@ -62,7 +62,8 @@ class Cluster:
         code, _, said = run("identity", "create", "--region", name, "--out", identity)
         assert code == 0, said
         self.folder, self.identity, self.number = folder, identity, number
-        plans = [dict(zip(("pulsar", "http", "quic", "peer"), free_ports(4))) for _ in range(count)]
+        ports = iter(free_ports(4 * count))
+        plans = [dict(zip(("pulsar", "http", "quic", "peer"), ports)) for _ in range(count)]
         self.hosts = net.hosts if net else ["127.0.0.1"] * count
         self.founders = [f"{host}:{plan['peer']}" for host, plan in zip(self.hosts, plans)]
         self.nodes = [Node(folder, name, i, plan, self.config(i, plan), self.hosts[i], net.command(i) if net else ())
