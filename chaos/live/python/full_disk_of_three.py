@@ -1,6 +1,7 @@
 """The disk of one node of three fills up: publishing goes on with the two others, reading and acknowledging too. The full node
 starts again while it is full, and takes part again, without a restart, when space was freed."""
 
+import contextlib
 import os
 import sys
 import time
@@ -19,6 +20,16 @@ PAUSE_MAX_S = 5
 
 def log_files(node):
     return len(os.listdir(os.path.join(node.folder, "data", "log")))
+
+
+def fill(path):
+    """Takes what is free, to the last byte."""
+    with open(path, "wb", buffering=0) as file:
+        for size in (disks.MIB, 4096, 1):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)):
+                    pass
+        os.fsync(file.fileno())
 
 
 class Bulk:
@@ -64,6 +75,12 @@ def main(folder):
         told["pause_s"] = writer.longest_pause_since(began)
         assert node.running(), "the node whose disk is full ended"
         assert read_all(cluster, bulk.count, BULK, lambda data: int.from_bytes(data[:8], "big")) == list(range(bulk.count))
+        # Nor does it end when not even a small file has room: its stamp waits.
+        fill(crumbs := os.path.join(disk.folder, "crumbs"))
+        until("a stamp finds no room", lambda: "no room for a stamp" in node.logged() or not node.running())
+        assert node.running(), "the node on a disk without a free byte ended"
+        writer.goes_on("while not a byte is free")
+        os.unlink(crumbs)
         # It starts while it is full.
         node.kill()
         node.start()

@@ -16,8 +16,8 @@ def nodes(cluster):
 
 
 def number(cluster, node):
-    port = str(node.ports["pulsar"])
-    return next(id for id, shown in nodes(cluster).items() if shown["pulsarUrl"].endswith(":" + port))
+    url = f"pulsar://{node.host}:{node.ports['pulsar']}"
+    return next(id for id, shown in nodes(cluster).items() if shown["pulsarUrl"] == url)
 
 
 def admin(cluster, *words):

@@ -11,6 +11,7 @@ use base::NodeId;
 use bytes::Bytes;
 use meta::MetaHandle;
 use meta_api::{Compare, MetaRequest, MetaResponse, Versioned, Write};
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 use tenancy::keys;
@@ -28,6 +29,11 @@ pub(super) fn read(held: &Versioned) -> u64 {
     std::str::from_utf8(&held.value).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
+/// A full disk keeps a node from writing, not from serving.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Stamps until the process ends.
 pub(crate) async fn keep_stamping(meta: MetaHandle, data: PathBuf, node: NodeId, mut passport: Passport) {
     let mut ticks = tokio::time::interval(EVERY);
@@ -36,8 +42,16 @@ pub(crate) async fn keep_stamping(meta: MetaHandle, data: PathBuf, node: NodeId,
         ticks.tick().await;
         let MetaResponse::Value(found) = held(&meta, node).await else { continue };
         let next = passport.next_stamp(found.as_ref().map_or(0, read));
-        if let Err(error) = tokio::task::block_in_place(|| passport.store(&data)) {
-            stop::storage_failed("node.json", &error);
+        match tokio::task::block_in_place(|| passport.store(&data)) {
+            Ok(()) => (),
+            // The file is as it was, and the metadata was not asked.
+            Err(error) if is_full(&error) => {
+                tracing::warn!(
+                    "no room for a stamp in node.json: {error}; copies of this disk are not told from it meanwhile"
+                );
+                continue;
+            }
+            Err(error) => stop::storage_failed("node.json", &error),
         }
         let key = keys::stamp_key(node);
         let compare = match found {
