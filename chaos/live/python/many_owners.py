@@ -143,6 +143,22 @@ def refused_or_whole(node, lost):
         assert time.monotonic() - began < 30, f"no answer although others could serve what node {lost} did: {answer}"
 
 
+def terminated(cluster, client):
+    """Every partition is ended from any node, and says where it ended; nobody publishes to one any more."""
+    asked, ends = cluster.nodes[0], []
+    until("all owners answer", lambda: asked.ask("GET", f"{PATH}/partitioned-stats")[0] == 200)
+    for node in cluster.nodes:
+        ends.append(done(node, "POST", f"{PATH}/terminate/partitions", status=200))
+    assert set(ends[0]) == {str(index) for index in range(PARTITIONS)} and ends == ends[:1] * len(ends), ends
+    assert all(end["entryId"] >= 0 for end in ends[0].values()), ends[0]
+    for index in range(PARTITIONS):
+        try:
+            client.create_producer(partition(index))
+        except pulsar.TopicTerminated:
+            continue
+        sys.exit(f"{partition(index)} takes a producer after its end")
+
+
 def main(folder):
     cluster, told = Cluster(folder), {}
     try:
@@ -174,6 +190,7 @@ def main(folder):
         reader = client.create_reader(partition(0), pulsar.MessageId.earliest)
         got = [reader.read_next(10000).data().decode() for _ in range(EACH)]
         assert got == [f"0:{number}" for number in range(EACH)]
+        terminated(cluster, client)
         client.close()
         until("the deletion is done", lambda: asked.ask("DELETE", f"{PATH}/partitions")[0] in (204, 404))
         for node in cluster.nodes:
