@@ -47,7 +47,14 @@ fn open(identity: &Identity, number: u64) -> Result<(PeerEndpoint, mpsc::Receive
         address: "127.0.0.1".to_owned(),
     };
     let limits = PeerLimits::standard();
-    let config = PeerConfig { bind: "127.0.0.1:0".parse()?, region, identity: identity.clone(), limits, hello };
+    let config = PeerConfig {
+        bind: "127.0.0.1:0".parse()?,
+        region,
+        identity: identity.clone(),
+        encrypt_bulk: true,
+        limits,
+        hello,
+    };
     let (tx, rx) = mpsc::channel(100_000);
     let endpoint = PeerEndpoint::open(config, Arc::new(Echo), move |event| drop(tx.try_send(event)))?;
     Ok((endpoint, rx))

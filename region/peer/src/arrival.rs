@@ -5,11 +5,12 @@
 //! **What**  Pings are answered, calls are handed to the answerer, frames to the owner with a permit. A newer session of the
 //! same node ends the older one before its first frame is handed out.
 
+use crate::config::Hello;
 use crate::dial::explain;
 use crate::event::{CallError, PeerEvent};
 use crate::face::{Budget, Face, Order};
 use crate::frame::Head;
-use crate::greeting::{self, Lane, Opening, encode, refusal};
+use crate::greeting::{self, Lane, Opening, Welcome, encode, refusal};
 use crate::outbox::Outbox;
 use crate::reader::{FrameReader, ReadEnd};
 use crate::session::End;
@@ -94,9 +95,9 @@ async fn turn_away(shared: &Shared, reader: FrameReader, from: SocketAddr, reaso
     let _ = tokio::time::timeout(shared.limits.handshake_timeout, refusing).await;
 }
 
-async fn welcome(shared: &Shared, reader: &FrameReader) -> bool {
-    let hello = encode(&*shared.hello());
-    greeting::say(reader.socket(), Head::Welcome, hello).await.is_ok()
+async fn welcome(shared: &Shared, reader: &FrameReader, clear: bool) -> bool {
+    let welcome = Welcome { clear, hello: Hello::clone(&shared.hello()) };
+    greeting::say(reader.socket(), Head::Welcome, encode(&welcome)).await.is_ok()
 }
 
 /// A connection of a node with a number.
@@ -105,6 +106,8 @@ struct Arrival<'a> {
     node: NodeId,
     face: Arc<Face>,
     order: Order,
+    /// Of bulk: whether it goes on in clear.
+    clear: bool,
 }
 
 async fn control(shared: &Arc<Shared>, node: NodeId, admitted: Admitted) {
@@ -117,7 +120,7 @@ async fn control(shared: &Arc<Shared>, node: NodeId, admitted: Admitted) {
         let reason = format!("node {} has a newer connection here: this one, or its process, is an old one", node.0);
         return turn_away(shared, reader, from, &reason).await;
     };
-    let arrival = Arrival { shared, node, face, order };
+    let arrival = Arrival { shared, node, face, order, clear: false };
     let reason = tokio::select! {
         reason = arrival.serve_control(&mut reader) => reason,
         _ = stop.changed() => Some(format!("node {} opened a newer connection, or may no longer be here", node.0)),
@@ -135,7 +138,8 @@ async fn bulk(shared: &Arc<Shared>, node: NodeId, admitted: Admitted) {
     let Some((face, mut stop)) = found else {
         return turn_away(shared, reader, from, "its control connection is gone: open a new session").await;
     };
-    let arrival = Arrival { shared, node, face, order };
+    let clear = opening.clear && !shared.encrypt_bulk;
+    let arrival = Arrival { shared, node, face, order, clear };
     let reason = tokio::select! {
         reason = arrival.serve_bulk(&mut reader) => reason,
         // The dialler sees the end of control, which says why.
@@ -152,7 +156,7 @@ impl Arrival<'_> {
     /// Reads and answers until the connection ends; a sentence when this side ends it.
     async fn serve_control(&self, reader: &mut FrameReader) -> Option<String> {
         let _turn = self.face.control.turn().await; // I2
-        if !welcome(self.shared, reader).await {
+        if !welcome(self.shared, reader, false).await {
             return None;
         }
         let outbox = Arc::new(Outbox::new(self.shared.limits.queue_bytes_max));
@@ -208,7 +212,10 @@ impl Arrival<'_> {
 
     async fn serve_bulk(&self, reader: &mut FrameReader) -> Option<String> {
         let _turn = self.face.bulk.turn().await; // I2
-        if !welcome(self.shared, reader).await {
+        if self.clear && !reader.read_in_clear() {
+            return Some("it sent more before it was welcomed".to_owned());
+        }
+        if !welcome(self.shared, reader, self.clear).await {
             return None;
         }
         loop {
@@ -248,7 +255,7 @@ async fn answer_one(shared: &Shared, admitted: Admitted) {
         return turn_away(shared, reader, from, "too many nodes are asking: come again").await;
     };
     let asked = async {
-        if !welcome(shared, &reader).await {
+        if !welcome(shared, &reader, false).await {
             return;
         }
         if let Ok((Head::Call(id), body)) = reader.next().await {

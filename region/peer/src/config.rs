@@ -14,6 +14,9 @@ pub struct PeerConfig {
     pub region: RegionName,
     /// The region's certificates, the same on all its nodes.
     pub identity: Identity,
+    /// Whether frames travel encrypted. They do unless both nodes of a connection say no: then it is opened with TLS and the
+    /// certificates of both, and goes on without. Pings and calls always travel encrypted.
+    pub encrypt_bulk: bool,
     pub limits: PeerLimits,
     /// What this node says of itself until [`crate::PeerEndpoint::set_hello`] changes it.
     pub hello: Hello,

@@ -2,7 +2,7 @@
 
 use crate::config::Hello;
 use crate::frame::Head;
-use crate::greeting::{self, Lane, Opening, encode};
+use crate::greeting::{self, Lane, Opening, Welcome, encode};
 use crate::reader::{FrameReader, ReadEnd};
 use crate::session::End;
 use crate::shared::Shared;
@@ -84,12 +84,19 @@ async fn connect(shared: &Shared, target: SocketAddr, opening: &Opening) -> Resu
     let mut reader = FrameReader::new(socket, shared.limits.frame_bytes_max);
     let said = greeting::say(reader.socket(), Head::Opening, encode(opening)).await;
     // A listener that refuses the certificate may have gone before the opening was written: its words come first.
-    let hello = match (greeting::hear_welcome(&mut reader).await, said) {
-        (Ok(hello), _) => hello,
+    let welcome = match (greeting::hear_welcome(&mut reader).await, said) {
+        (Ok(welcome), _) => welcome,
         (Err(ReadEnd::Garbage(reason)), _) => return Err(DialError::new(reason)),
         (Err(ReadEnd::Socket(error)), Ok(()) | Err(_)) => return Err(DialError::of_socket(&error, shared)),
         (Err(ReadEnd::Closed), _) => return Err(DialError::new("the other node closed the connection".to_owned())),
     };
+    let Welcome { clear, hello } = welcome;
+    if clear {
+        if !opening.clear {
+            return Err(DialError::new("the other node wants to go on in clear, which was not offered".to_owned()));
+        }
+        reader.socket().write_in_clear();
+    }
     let checked = shared.admit(&hello).and_then(|()| greeting::check_target(&hello, opening.to));
     if let Err(reason) = checked {
         // Whoever listens learns why in its own log.
@@ -102,7 +109,8 @@ async fn connect(shared: &Shared, target: SocketAddr, opening: &Opening) -> Resu
 
 /// The opening of this node for one lane.
 pub(crate) fn opening(shared: &Shared, lane: Lane, session: u64, to: Option<NodeId>) -> Opening {
-    Opening::new(lane, session, to, Hello::clone(&shared.hello()))
+    let clear = lane == Lane::Bulk && !shared.encrypt_bulk;
+    Opening { clear, ..Opening::new(lane, session, to, Hello::clone(&shared.hello())) }
 }
 
 /// Whether the two certificates are of different authorities or regions, whichever side says so.

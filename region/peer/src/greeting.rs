@@ -39,13 +39,26 @@ pub(crate) struct Opening {
     pub(crate) session: u64,
     /// Who is believed to listen.
     pub(crate) to: Option<NodeId>,
+    /// Whether the dialler would go on in clear once it is welcomed.
+    #[serde(default)]
+    pub(crate) clear: bool,
     pub(crate) hello: Hello,
 }
 
 impl Opening {
     pub(crate) fn new(lane: Lane, session: u64, to: Option<NodeId>, hello: Hello) -> Self {
-        Self { version: VERSION, lane, session, to, hello }
+        Self { version: VERSION, lane, session, to, clear: false, hello }
     }
+}
+
+/// What a listener answers to an opening that it accepts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Welcome {
+    /// Whether everything else that the dialler says is to come in clear: only if it offered that.
+    #[serde(default)]
+    pub(crate) clear: bool,
+    #[serde(flatten)]
+    pub(crate) hello: Hello,
 }
 
 /// Writes one frame of a greeting.
@@ -99,11 +112,11 @@ fn parse_opening(body: &Bytes) -> Result<Opening, String> {
     serde_json::from_slice(body).map_err(damaged)
 }
 
-/// What the listener answers: its hello, or why it refuses.
+/// What the listener answers: its welcome, or why it refuses.
 ///
 /// # Errors
 /// [`ReadEnd`]; a refusal is `Garbage` with the listener's sentence.
-pub(crate) async fn hear_welcome(reader: &mut FrameReader) -> Result<Hello, ReadEnd> {
+pub(crate) async fn hear_welcome(reader: &mut FrameReader) -> Result<Welcome, ReadEnd> {
     match reader.next().await? {
         (Head::Welcome, body) if body.len() <= GREETING_BYTES_MAX => serde_json::from_slice(&body)
             .map_err(|error| ReadEnd::Garbage(format!("the hello of the other node cannot be read: {error}"))),
@@ -172,7 +185,7 @@ fn name(hello: &Hello) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Lane, Opening, admit, check_target, encode, parse_opening};
+    use super::{Lane, Opening, Welcome, admit, check_target, encode, parse_opening};
     use crate::config::Hello;
     use base::{NodeId, RegionName};
 
@@ -187,6 +200,20 @@ mod tests {
         assert_eq!(parse_opening(&encode(&opening)), Ok(opening.clone()));
         let newer = Opening { version: 2, ..opening };
         assert!(parse_opening(&encode(&newer)).unwrap_err().contains("speaks version 2"));
+    }
+
+    #[test]
+    fn whoever_says_nothing_of_clear_bytes_wants_none() {
+        let hello = hello("eu", Some(1), 5);
+        let told: Welcome = serde_json::from_slice(&encode(&hello)).unwrap();
+        assert_eq!(told, Welcome { clear: false, hello: hello.clone() });
+        let opening = Opening { clear: true, ..Opening::new(Lane::Bulk, 7, None, hello.clone()) };
+        let mut older = serde_json::to_value(&opening).unwrap();
+        older.as_object_mut().unwrap().remove("clear");
+        assert_eq!(parse_opening(&older.to_string().into()), Ok(Opening { clear: false, ..opening }));
+        // Nor does a word more in a welcome harm who does not know it.
+        let known: Hello = serde_json::from_slice(&encode(&Welcome { clear: true, hello: hello.clone() })).unwrap();
+        assert_eq!(known, hello);
     }
 
     #[test]

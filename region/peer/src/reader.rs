@@ -87,6 +87,11 @@ impl FrameReader {
         self.socket.socket()
     }
 
+    /// From now on what comes is not encrypted; `false` if some of that is here already, and it is too late.
+    pub(crate) fn read_in_clear(&mut self) -> bool {
+        self.buffer.is_empty() && self.socket.read_in_clear()
+    }
+
     pub(crate) fn pulse(&self) -> &Arc<Pulse> {
         &self.pulse
     }

@@ -26,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) server: Arc<rustls::ServerConfig>,
     /// Of the region's certificate authority.
     pub(crate) fingerprint: String,
+    pub(crate) encrypt_bulk: bool,
     pub(crate) hello: watch::Sender<Arc<Hello>>,
     pub(crate) answerer: Arc<dyn Answerer>,
     pub(crate) askers: Arc<Semaphore>,
@@ -50,7 +51,7 @@ impl Shared {
         answerer: Arc<dyn Answerer>,
         events: Box<dyn Fn(PeerEvent) + Send + Sync>,
     ) -> Result<Self, OpenError> {
-        let PeerConfig { bind: _, region, identity, limits, hello } = config;
+        let PeerConfig { bind: _, region, identity, encrypt_bulk, limits, hello } = config;
         limits.check()?;
         if hello.region != region {
             return Err(OpenError::Region { region, said: hello.region });
@@ -62,6 +63,7 @@ impl Shared {
             client: Arc::new(client),
             server: Arc::new(server),
             fingerprint: identity.fingerprint(),
+            encrypt_bulk,
             hello: watch::Sender::new(Arc::new(hello)),
             answerer,
             askers: Arc::new(Semaphore::new(limits.askers_max)),

@@ -1,23 +1,34 @@
 //! One TLS connection over TCP, read and written at the same time.
 //!
+//! **States**  each direction on its own: encrypted → in clear, once and for good.
+//!
 //! **What**  The socket is read in large pieces into one buffer, where records are decrypted; each byte of plaintext is copied
 //! once from what TLS hands out to where the caller wants it. What is written is handed to the system many records at once.
 //! The session's lock is held for one record while reading, for the records of one write while writing, and never while
-//! waiting.
+//! waiting. In clear the system reads and writes where the caller has its bytes.
+//!
+//! **Invariants**
+//! - I1  once a direction is in clear TLS says nothing in it any more: its words would be taken for bytes of the caller.
 //!
 //! **Not here**  Records (`session`), frames (`reader`), queues (`outbox`), who the other side is (`identity`, `greeting`).
 
 use crate::session::{End, Opened, Session};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpStream;
+
+/// Pieces that one system call takes.
+const PIECES_MAX: usize = 64;
 
 /// One connection; see [`SocketReader`] for its other half.
 pub(crate) struct TlsSocket {
     tcp: TcpStream,
     session: Mutex<Session>,
+    /// I1
+    writes_clear: AtomicBool,
 }
 
 /// The reading half. Only one task reads.
@@ -29,6 +40,7 @@ pub(crate) struct SocketReader {
     to: usize,
     /// Decrypted and not yet asked for: at most the end of one record.
     rest: BytesMut,
+    reads_clear: bool,
 }
 
 impl TlsSocket {
@@ -38,9 +50,10 @@ impl TlsSocket {
     /// Those of the socket; those of TLS as `InvalidData` around a [`rustls::Error`], and the other side has been told.
     pub(crate) async fn open(tcp: TcpStream, end: End, staging_bytes: usize) -> io::Result<SocketReader> {
         tcp.set_nodelay(true)?;
-        let socket = Arc::new(Self { tcp, session: Mutex::new(Session::new(end)) });
+        let socket =
+            Arc::new(Self { tcp, session: Mutex::new(Session::new(end)), writes_clear: AtomicBool::new(false) });
         let staging = vec![0; staging_bytes].into_boxed_slice();
-        let mut reader = SocketReader { socket, staging, from: 0, to: 0, rest: BytesMut::new() };
+        let mut reader = SocketReader { socket, staging, from: 0, to: 0, rest: BytesMut::new(), reads_clear: false };
         loop {
             reader.socket.write(&mut VecDeque::new()).await?;
             if !reader.socket.is_handshaking() {
@@ -60,6 +73,9 @@ impl TlsSocket {
     /// # Errors
     /// Those of the socket, and those of TLS as with [`Self::open`].
     pub(crate) async fn write(&self, pieces: &mut VecDeque<Bytes>) -> io::Result<()> {
+        if self.writes_clear.load(Ordering::Relaxed) {
+            return self.write_as_they_are(pieces).await;
+        }
         loop {
             {
                 let mut session = self.lock();
@@ -73,6 +89,28 @@ impl TlsSocket {
         }
     }
 
+    async fn write_as_they_are(&self, pieces: &mut VecDeque<Bytes>) -> io::Result<()> {
+        while !pieces.is_empty() {
+            let tried = {
+                let slices: Vec<IoSlice<'_>> =
+                    pieces.iter().take(PIECES_MAX).map(|piece| IoSlice::new(piece)).collect();
+                self.tcp.try_write_vectored(&slices)
+            };
+            match tried {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => let_go(pieces, written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.tcp.writable().await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on what is written is not encrypted. Everything before must have been written.
+    pub(crate) fn write_in_clear(&self) {
+        self.writes_clear.store(true, Ordering::Relaxed);
+    }
+
     /// Tells the other side that nothing follows, as far as the system takes it now.
     pub(crate) fn say_goodbye(&self) {
         let mut session = self.lock();
@@ -83,6 +121,9 @@ impl TlsSocket {
 
     /// Writes what is sealed as far as the system takes it now.
     fn push(&self, session: &mut Session) -> io::Result<()> {
+        if self.writes_clear.load(Ordering::Relaxed) {
+            return Ok(()); // I1
+        }
         while !session.sealed().is_empty() {
             match self.tcp.try_write(session.sealed()) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -109,6 +150,12 @@ impl SocketReader {
         &self.socket
     }
 
+    /// From now on what is read is not encrypted; `false` if some of it may be here already.
+    pub(crate) fn read_in_clear(&mut self) -> bool {
+        self.reads_clear = self.from == self.to && self.rest.is_empty();
+        self.reads_clear
+    }
+
     /// Appends at most `bytes_max` bytes to `out`, as many as are there. 0: the other side has ended the connection in
     /// order. May be cancelled and called again.
     ///
@@ -116,6 +163,9 @@ impl SocketReader {
     /// `UnexpectedEof` when the connection ends without a word, else as [`TlsSocket::open`].
     pub(crate) async fn read(&mut self, out: &mut BytesMut, bytes_max: usize) -> io::Result<usize> {
         loop {
+            if self.reads_clear {
+                return receive(&self.socket.tcp, &mut out.limit(bytes_max)).await;
+            }
             if let Some(read) = self.take(out, bytes_max)? {
                 return Ok(read);
             }
@@ -144,7 +194,7 @@ impl SocketReader {
 
     /// Decrypts one record: at most `bytes_max` bytes go to `out`, the rest waits.
     fn open_record(&mut self, bytes_max: usize, out: &mut BytesMut) -> io::Result<Opened> {
-        let Self { socket, staging, from, to, rest } = self;
+        let Self { socket, staging, from, to, rest, reads_clear: _ } = self;
         let mut session = socket.lock();
         let opened = session.open(&mut staging[*from..*to], &mut |plain| {
             debug_assert!(rest.is_empty(), "it comes before this record");
@@ -166,18 +216,34 @@ impl SocketReader {
         if self.to == self.staging.len() {
             return Err(invalid(rustls::Error::General("what it says in its handshake has no end".to_owned())));
         }
-        loop {
-            self.socket.tcp.readable().await?;
-            match self.socket.tcp.try_read(&mut self.staging[self.to..]) {
-                Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without a word")),
-                Ok(read) => {
-                    self.to += read;
-                    return Ok(());
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
-                Err(error) => return Err(error),
-            }
+        self.to += receive(&self.socket.tcp, &mut &mut self.staging[self.to..]).await?;
+        Ok(())
+    }
+}
+
+/// Reads what is there, as far as there is room, or waits for it.
+async fn receive(tcp: &TcpStream, out: &mut impl BufMut) -> io::Result<usize> {
+    loop {
+        tcp.readable().await?;
+        match tcp.try_read_buf(out) {
+            Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without a word")),
+            Ok(read) => return Ok(read),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+            Err(error) => return Err(error),
         }
+    }
+}
+
+/// Forgets the first `bytes` bytes of pieces.
+fn let_go(pieces: &mut VecDeque<Bytes>, mut bytes: usize) {
+    while let Some(first) = pieces.front_mut() {
+        let step = first.len().min(bytes);
+        first.advance(step);
+        bytes -= step;
+        if !first.is_empty() {
+            return;
+        }
+        pieces.pop_front();
     }
 }
 

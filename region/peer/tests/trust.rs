@@ -62,7 +62,7 @@ async fn another_region_under_the_same_authority_is_refused_by_name() {
         };
         let bind = "127.0.0.1:0".parse().unwrap();
         let (tx, events) = tokio::sync::mpsc::channel(1000);
-        let config = PeerConfig { bind, region, identity, limits: limits(), hello };
+        let config = PeerConfig { bind, region, identity, encrypt_bulk: true, limits: limits(), hello };
         let endpoint = PeerEndpoint::open(config, Arc::new(Echo), move |event| drop(tx.try_send(event))).unwrap();
         node::Node { endpoint, events }
     };
@@ -129,7 +129,8 @@ async fn an_endpoint_that_could_not_work_is_not_opened() {
     let region = Region::new("eu");
     let open = |hello: Hello, limits: PeerLimits| {
         let (bind, name) = ("127.0.0.1:0".parse().unwrap(), region.name.clone());
-        let config = PeerConfig { bind, region: name, identity: region.identity.clone(), limits, hello };
+        let config =
+            PeerConfig { bind, region: name, identity: region.identity.clone(), encrypt_bulk: true, limits, hello };
         PeerEndpoint::open(config, Arc::new(Echo), |_| ()).unwrap_err()
     };
     let other = Hello { region: RegionName::parse("us").unwrap(), ..region.hello(1) };

@@ -7,7 +7,7 @@ use identity::Identity;
 use peer::{Answer, Answerer, FrameKind, Hello, PeerConfig, PeerEndpoint, PeerEvent, PeerLimits};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
@@ -21,6 +21,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Region {
     pub(crate) name: RegionName,
     pub(crate) identity: Identity,
+    /// Of nodes that are started from now on.
+    pub(crate) encrypt_bulk: bool,
     _dir: TempDir,
 }
 
@@ -29,7 +31,7 @@ impl Region {
         let dir = tempfile::tempdir().unwrap();
         let name = RegionName::parse(name).unwrap();
         let identity = Identity::load_or_create(&dir.path().join("identity"), &name).unwrap();
-        Self { name, identity, _dir: dir }
+        Self { name, identity, encrypt_bulk: true, _dir: dir }
     }
 
     /// A node with a cookie of its own.
@@ -56,7 +58,8 @@ impl Region {
         answerer: Arc<dyn Answerer>,
     ) -> Node {
         let (tx, events) = mpsc::channel(100_000);
-        let config = PeerConfig { bind, region: self.name.clone(), identity: self.identity.clone(), limits, hello };
+        let (region, identity, encrypt_bulk) = (self.name.clone(), self.identity.clone(), self.encrypt_bulk);
+        let config = PeerConfig { bind, region, identity, encrypt_bulk, limits, hello };
         let endpoint = PeerEndpoint::open(config, answerer, move |event| drop(tx.try_send(event))).unwrap();
         Node { endpoint, events }
     }
@@ -154,6 +157,8 @@ impl Node {
 /// Forwards connections to one address until stalled; then bytes stay where they are and connections stay open.
 pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
+    /// What has come by, of all connections and both directions.
+    pub(crate) seen: Arc<Mutex<Vec<u8>>>,
     stalled: watch::Sender<bool>,
     _task: JoinSet<()>,
 }
@@ -163,18 +168,19 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stalled, stalls) = watch::channel(false);
-        let mut task = JoinSet::new();
+        let seen = Arc::default();
+        let (mut task, tap) = (JoinSet::new(), Arc::clone(&seen));
         task.spawn(async move {
             let mut flows = JoinSet::new();
             while let Ok((front, _)) = listener.accept().await {
                 let Ok(back) = TcpStream::connect(target).await else { continue };
                 let (front_read, front_write) = front.into_split();
                 let (back_read, back_write) = back.into_split();
-                flows.spawn(flow(front_read, back_write, stalls.clone()));
-                flows.spawn(flow(back_read, front_write, stalls.clone()));
+                flows.spawn(flow(front_read, back_write, stalls.clone(), Arc::clone(&tap)));
+                flows.spawn(flow(back_read, front_write, stalls.clone(), Arc::clone(&tap)));
             }
         });
-        Self { address, stalled, _task: task }
+        Self { address, seen, stalled, _task: task }
     }
 
     pub(crate) fn stall(&self, stalled: bool) {
@@ -186,6 +192,7 @@ async fn flow(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,
     mut stalls: watch::Receiver<bool>,
+    seen: Arc<Mutex<Vec<u8>>>,
 ) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut buffer = vec![0; 64 * 1024];
@@ -193,6 +200,7 @@ async fn flow(
         if stalls.wait_for(|stalled| !stalled).await.is_err() || read == 0 {
             return;
         }
+        seen.lock().unwrap().extend_from_slice(&buffer[..read]);
         if to.write_all(&buffer[..read]).await.is_err() {
             return;
         }

@@ -104,6 +104,7 @@ impl Entry {
             bind: SocketAddr::new(config.bind, config.node.peer_port),
             region: config.region.clone(),
             identity: identity.clone(),
+            encrypt_bulk: config.node.encrypt_entries,
             limits: PeerLimits::standard(),
             hello: hello.clone(),
         };

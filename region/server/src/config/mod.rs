@@ -51,6 +51,8 @@ pub struct NodeConfig {
     pub voter_grace_s: u64,
     /// The folder of the region's certificate authority, the same on every node; `DATA/identity` when `None`.
     pub identity: Option<PathBuf>,
+    /// Whether entries travel encrypted between the nodes of the region.
+    pub encrypt_entries: bool,
     /// How long a node may be down before others take the places of its bookie, seconds.
     pub lost_after_s: u64,
     /// How fast lost copies are made again, bytes per second.
@@ -165,6 +167,7 @@ impl ServerConfig {
             keep_alive_s: 30,
             node: NodeConfig {
                 peer_port: 6655,
+                encrypt_entries: true,
                 voter_grace_s: 600,
                 lost_after_s: 30,
                 repair_bytes_per_s: 16 << 20,

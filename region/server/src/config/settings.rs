@@ -80,6 +80,7 @@ pub(super) const SETTINGS: &[Setting] = settings! {
     "node" "join" "" |s, v| { s.config.node.join = list(v).collect(); Ok(()) };
     "node" "peer_port" "" |s, v| number(&mut s.config.node.peer_port, v);
     "node" "zone" "" |s, v| { s.config.node.zone = text(v); Ok(()) };
+    "node" "encrypt_entries" "" |s, v| flag(&mut s.config.node.encrypt_entries, v);
     "node" "voter_grace_seconds" "" |s, v| number(&mut s.config.node.voter_grace_s, v);
     "node" "lost_bookie_recovery_delay_seconds" "lostBookieRecoveryDelay" |s, v| number(&mut s.config.node.lost_after_s, v);
     "node" "re_replication_bytes_per_second" "" |s, v| number(&mut s.config.node.repair_bytes_per_s, v);
