@@ -14,7 +14,7 @@ LOSSES = 4
 
 
 def main(folder):
-    cluster, pauses = Cluster(folder), []
+    cluster, pauses = Cluster(folder, extra="encrypt_entries = false"), []
     try:
         writer = Writer(cluster)
         writer.start()

@@ -101,17 +101,20 @@ def three_nodes():
     with server("single") as single, contextlib.ExitStack() as after:
         three = Cluster(os.path.join(FOLDER, "three"))
         after.callback(three.stop)
+        clear = Cluster(os.path.join(FOLDER, "clear"), extra="encrypt_entries = false")
+        after.callback(clear.stop)
         time.sleep(3)  # Until the first beats of a new region are over; what is measured is rest.
         note("three_nodes_idle_rss_mib", [rss_mib(node) for node in three.nodes])
         for name, scenario, flags in [("publish", "publish", ("--rounds", "1", "--seconds", "4")),
                                       ("latency", "latency", ("--rounds", "1", "--seconds", "6"))]:
-            legs = {"single": [], "three": []}
+            places = {"single": [single], "three": three.nodes, "clear": clear.nodes}
+            legs = {who: [] for who in places}
             for number in range(5):
-                for who in (("single", "three"), ("three", "single"))[number % 2]:
-                    nodes = three.nodes if who == "three" else [single]
+                for who, nodes in list(places.items())[::1 if number % 2 else -1]:
                     told = bench(scenario, nodes[0], f"three-nodes-{name}-{who}-{number}", *flags, nodes=nodes)
                     legs[who] += told["rounds"]
-            compare_three(name, **legs)
+            compare_three(name, "three_nodes", legs["single"], legs["three"])
+            compare_three(name, "three_nodes_entries_in_clear", legs["single"], legs["clear"])
         for in_flight in ("64", "512"):
             flags = ("--count", "3000", "--in-flight", in_flight)
             _, leg = bench("topics", three.nodes[0], f"three-nodes-topics-{in_flight}", *flags, nodes=three.nodes)["legs"]
@@ -146,16 +149,17 @@ def topics_on_slow_disks():
             note(f"R12_topic_creates_per_s_at_syncs_of_{delay_ms}_ms", round(leg["count"] / leg["seconds"]))
 
 
-def compare_three(name, single, three):
+def compare_three(name, said, single, three):
     ratio = lambda of: middle(of(b) / of(a) for a, b in zip(single, three))
     if name == "publish":
-        note("three_nodes_publish_mb_per_s", middle(r["mb_per_s"] for r in three))
-        note("three_nodes_publish_to_single", ratio(lambda r: r["mb_per_s"]))
-        note("three_nodes_cpu_per_gb_to_single", ratio(lambda r: r["server"]["cpu_s_per_gb"]))
+        note(f"{said}_publish_mb_per_s", middle(r["mb_per_s"] for r in three))
+        note(f"{said}_publish_to_single", ratio(lambda r: r["mb_per_s"]))
+        note(f"{said}_cpu_s_per_gb", middle(r["server"]["cpu_s_per_gb"] for r in three))
+        note(f"{said}_cpu_per_gb_to_single", ratio(lambda r: r["server"]["cpu_s_per_gb"]))
     else:
         for share in ("p50", "p99"):
-            note(f"three_nodes_latency_ms_{share}", middle(r["latency_from_send"][share] / 1000 for r in three))
-            note(f"three_nodes_latency_{share}_to_single", ratio(lambda r: r["latency_from_send"][share]))
+            note(f"{said}_latency_ms_{share}", middle(r["latency_from_send"][share] / 1000 for r in three))
+            note(f"{said}_latency_{share}_to_single", ratio(lambda r: r["latency_from_send"][share]))
 
 
 def official_client():
