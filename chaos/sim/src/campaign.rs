@@ -37,7 +37,8 @@ pub fn run_takeovers(seed: u64, bug: Option<Bug>, keep: Keep) -> Verdict {
     play(Options::of_takeover_seed(seed), bug, keep)
 }
 
-fn play(options: Options, bug: Option<Bug>, keep: Keep) -> Verdict {
+/// Runs what these options decide.
+pub fn play(options: Options, bug: Option<Bug>, keep: Keep) -> Verdict {
     let outcome = World::new(options.clone(), bug, keep).run();
     let mut violations = match &outcome.broken {
         Some(text) => vec![Violation::new(Kind::Server, text.clone())],

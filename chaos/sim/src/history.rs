@@ -3,6 +3,7 @@
 //! **What**  Plain records. `step` counts what happened in the whole world: of two records the one with the smaller step left
 //! its server earlier.
 
+use crate::clocks::Gain;
 use crate::queue::Time;
 use base::{NodeId, OwnerId, Position};
 
@@ -202,6 +203,8 @@ pub struct History {
     pub seeks: Vec<Seek>,
     /// Messages per second that the producers of one region may publish together.
     pub quota: Option<u32>,
+    /// Region → what the clock of its one node gains, which measures the quota; nothing: it shows the true time.
+    pub quota_clocks: Vec<Gain>,
     /// Longest time between a publish's admission and its answer.
     pub answer_delay: Time,
     /// Messages of one charge.

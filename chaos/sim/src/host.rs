@@ -1,6 +1,7 @@
 //! One node: what survives its process, and the process, made as the server makes it.
 
 use crate::bugs::Bug;
+use crate::clocks::Clocks;
 use crate::disk::{Platter, SimDisk};
 use crate::options::Options;
 use crate::queue::{MS, Time};
@@ -35,7 +36,9 @@ pub(crate) struct Host {
     aside: Option<Platter>,
     /// When it last reached the metadata: what it knows by itself is at least so old, and not much older.
     pub(crate) informed_at: Time,
-    /// What the wall clock shows beyond the true time, in milliseconds.
+    /// How fast its clocks run.
+    clocks: Clocks,
+    /// What the wall clock has jumped, in milliseconds.
     wall_offset_ms: i64,
     /// Until when the disk takes its time.
     pub(crate) slow_until: Time,
@@ -75,7 +78,7 @@ pub(crate) struct Process {
 }
 
 impl Host {
-    pub(crate) fn new(region: usize, node: NodeId) -> Self {
+    pub(crate) fn new(region: usize, node: NodeId, clocks: Clocks) -> Self {
         Self {
             region,
             node,
@@ -83,6 +86,7 @@ impl Host {
             copy: None,
             aside: None,
             informed_at: 0,
+            clocks,
             wall_offset_ms: 0,
             slow_until: 0,
             boot: 0,
@@ -96,10 +100,20 @@ impl Host {
         self.process.as_ref().is_some_and(|process| !process.frozen)
     }
 
-    /// The clocks of the process that was started at `started`.
+    /// What the clocks show to the process that was started at `started`.
     pub(crate) fn clocks(&self, started: Time, at: Time) -> Now {
-        let wall_ms = (WALL_START_MS + at / MS).saturating_add_signed(self.wall_offset_ms);
-        Now { mono: Mono(at - started), wall_ms }
+        let wall_ms = WALL_START_MS + self.clocks.wall.counts(at) / MS;
+        Now { mono: Mono(self.waited(started, at)), wall_ms: wall_ms.saturating_add_signed(self.wall_offset_ms) }
+    }
+
+    /// How long the time between two instants is for this node.
+    pub(crate) fn waited(&self, since: Time, at: Time) -> Time {
+        self.clocks.mono.counts(at - since)
+    }
+
+    /// When the clock of the process that was started at `started` shows `deadline`.
+    pub(crate) fn due(&self, started: Time, deadline: Mono) -> Time {
+        started.saturating_add(self.clocks.mono.takes(deadline.0))
     }
 
     pub(crate) fn wall_jump(&mut self, by_ms: i64) {

@@ -11,6 +11,7 @@ pub mod bugs;
 pub mod campaign;
 pub mod check;
 pub mod client;
+pub mod clocks;
 pub mod disk;
 pub mod history;
 mod host;

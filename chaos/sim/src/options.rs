@@ -1,5 +1,6 @@
 //! What a seed decides before its run begins: how much, how fast, which faults.
 
+use crate::clocks::{Clocks, Drifting};
 use crate::queue::{MS, SECOND, Time};
 use base::Rng;
 use std::fmt;
@@ -62,6 +63,8 @@ pub struct Options {
     pub partial_acks: bool,
     /// Seeks of the subscription that seeks.
     pub seeks: u64,
+    /// Node → its clocks; those of the first region come first.
+    pub clocks: Vec<Clocks>,
     /// What goes wrong between the nodes of regions; nothing where each has one.
     pub cluster: ClusterOptions,
 }
@@ -135,6 +138,7 @@ impl Options {
             nacks: *rng.pick(&[0, 10, 40]).unwrap_or(&0),
             partial_acks: rng.percent(60),
             seeks: rng.below(4),
+            clocks: Clocks::of_seed(seed, 2),
             cluster: ClusterOptions::default(),
         };
         if let Some(quota) = quota {
@@ -162,6 +166,7 @@ impl Options {
             quota: None,
             ledger_entries: *rng.pick(&[5, 20, 1000]).unwrap_or(&20),
             slow_disks: some(&mut rng, 20),
+            clocks: Clocks::of_seed(seed, 6),
             cluster: ClusterOptions {
                 peer_delay: *rng.pick(&[1, 5, 50]).unwrap_or(&1) * MS,
                 partitions: some(&mut rng, 60),
@@ -212,6 +217,11 @@ impl Options {
         }
     }
 
+    /// The same with clocks that show the true time, as all did before they could drift.
+    pub fn with_true_clocks(self) -> Self {
+        Self { clocks: vec![Clocks::default(); self.clocks.len()], ..self }
+    }
+
     /// Messages that may pass on top of the quota: one charge; after a freeze the one that each connection was holding, because
     /// all their turns came meanwhile.
     pub(crate) fn charge_max(&self) -> u64 {
@@ -240,7 +250,7 @@ impl fmt::Display for Options {
             "seed={} topics={} producers={} messages={} batch={} payload={} window={} pause={}ms faults={}ms \
              crash={} freeze={} cut={} kill={} unload={} client={}ms disk={}ms meta={}ms link={}ms quota={:?} file={} \
              ledger={} checkpoint={} cursors={} stall={} slow={} jump={} read-errors={}% scrambled={}% \
-             late={} local={} nacks={}% partial={} seeks={}",
+             late={} local={} nacks={}% partial={} seeks={} drift={}",
             self.seed,
             self.topics,
             self.producers_per_topic,
@@ -274,6 +284,7 @@ impl fmt::Display for Options {
             self.nacks,
             self.partial_acks,
             self.seeks,
+            Drifting(&self.clocks),
         )?;
         if self.nodes == 1 {
             return Ok(());

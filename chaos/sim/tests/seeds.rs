@@ -1,24 +1,35 @@
 //! Seeds of every kind, pinned seeds, the comparison of two runs, and that each seeded bug is caught.
 
 use sim::bugs::Bug;
-use sim::campaign::{catches, run, run_cluster, run_takeovers, same_twice, seeds_to_catch, takeovers_show};
+use sim::campaign::{catches, play, run, run_cluster, run_takeovers, same_twice, seeds_to_catch, takeovers_show};
+use sim::options::Options;
 use sim::trace::Keep;
 
-fn holds(seed: u64) {
-    let verdict = run(seed, None, Keep::Hash);
-    let replay = format!("cargo run -p sim -- run --seed {seed} --trace");
+/// The seeds of a list, each as it is now and with the clocks of the time when it was found.
+fn pinned(list: &str, of_seed: impl Fn(u64) -> Options) -> Vec<Options> {
+    let lines = list.lines().filter(|line| !line.starts_with('#'));
+    let seeds = lines.filter_map(|line| line.split_whitespace().next()?.parse().ok());
+    let mut options: Vec<Options> =
+        seeds.flat_map(|seed: u64| [of_seed(seed), of_seed(seed).with_true_clocks()]).collect();
+    options.dedup();
+    options
+}
+
+fn holds(options: Options, kind: &str) {
+    let verdict = play(options, None, Keep::Hash);
+    let replay = format!("cargo run -p sim -- {kind} --seed {} --trace [--true-clocks]", verdict.options.seed);
     assert!(verdict.violations.is_empty(), "{}\n{:#?}\n{replay}", verdict.options, verdict.violations);
 }
 
 #[test]
 fn forty_seeds_hold_all_promises() {
-    (0..40).for_each(holds);
+    (0..40).for_each(|seed| holds(Options::of_seed(seed), "run"));
 }
 
 #[test]
 fn pinned_seeds_hold_all_promises() {
-    let lines = include_str!("../seeds/pinned.txt").lines().filter(|line| !line.starts_with('#'));
-    lines.filter_map(|line| line.split_whitespace().next()?.parse().ok()).for_each(holds);
+    let seeds = pinned(include_str!("../seeds/pinned.txt"), Options::of_seed);
+    seeds.into_iter().for_each(|options| holds(options, "run"));
 }
 
 #[test]
@@ -30,21 +41,15 @@ fn the_same_seed_leaves_the_same_trace() {
     }
 }
 
-fn cluster_holds(seed: u64) {
-    let verdict = run_cluster(seed, None, Keep::Hash);
-    let replay = format!("cargo run -p sim -- cluster --seed {seed} --trace");
-    assert!(verdict.violations.is_empty(), "{}\n{:#?}\n{replay}", verdict.options, verdict.violations);
-}
-
 #[test]
 fn thirty_seeds_of_regions_with_three_nodes_hold_all_promises() {
-    (0..30).for_each(cluster_holds);
+    (0..30).for_each(|seed| holds(Options::of_cluster_seed(seed), "cluster"));
 }
 
 #[test]
 fn pinned_cluster_seeds_hold_all_promises() {
-    let lines = include_str!("../seeds/cluster.txt").lines().filter(|line| !line.starts_with('#'));
-    lines.filter_map(|line| line.split_whitespace().next()?.parse().ok()).for_each(cluster_holds);
+    let seeds = pinned(include_str!("../seeds/cluster.txt"), Options::of_cluster_seed);
+    seeds.into_iter().for_each(|options| holds(options, "cluster"));
 }
 
 #[test]
@@ -58,11 +63,7 @@ fn the_same_cluster_seed_leaves_the_same_trace() {
 
 #[test]
 fn twenty_seeds_of_takeovers_hold_all_promises() {
-    for seed in 0..20 {
-        let verdict = run_takeovers(seed, None, Keep::Hash);
-        let replay = format!("cargo run -p sim -- takeover --seed {seed} --trace");
-        assert!(verdict.violations.is_empty(), "{}\n{:#?}\n{replay}", verdict.options, verdict.violations);
-    }
+    (0..20).for_each(|seed| holds(Options::of_takeover_seed(seed), "takeover"));
 }
 
 #[test]

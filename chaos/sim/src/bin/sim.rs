@@ -1,15 +1,16 @@
 //! The simulator's command line.
 //!
-//! `sim run --seed N [--trace] [--bug B]`, `sim campaign --seeds N [--cluster-seeds C] [--start S] [--jobs J]`,
-//! `sim cluster --seed N [--trace]`, `sim cluster --seeds N [--start S] [--jobs J]`, the same with `takeover` (`--bug B` there
-//! too), `sim ledger --seeds N [--start S]`,
+//! `sim run --seed N [--trace] [--bug B] [--true-clocks]`, `sim campaign --seeds N [--cluster-seeds C] [--start S] [--jobs J]`,
+//! `sim cluster --seed N [--trace]`, `sim cluster --seeds N [--start S] [--jobs J]`, the same with `takeover` (`--bug B` and
+//! `--true-clocks` there too), `sim ledger --seeds N [--start S]`,
 //! `sim meta --seeds N`, `sim bugs [--seeds N] [--bug PART_OF_NAME]`
 
 use sim::bugs::Bug;
 use sim::campaign::{
-    Verdict, cluster_shows, in_order, median, region_shows, run, run_cluster, run_takeovers, same_twice,
+    Verdict, cluster_shows, in_order, median, play, region_shows, run, run_cluster, run_takeovers, same_twice,
     seeds_to_catch, takeovers_show,
 };
+use sim::options::Options;
 use sim::trace::Keep;
 use std::cell::RefCell;
 use std::io::Write;
@@ -23,9 +24,10 @@ const TAKEOVERS_PER_SEED: u64 = 3;
 /// Regions with takeovers take longer than others of three nodes: a campaign plays one for so many of those.
 const TAKEOVERS_SHARE: u64 = 4;
 
-const USAGE: &str = "usage: sim run --seed N [--trace] [--bug B] | \
+const USAGE: &str = "usage: sim run --seed N [--trace] [--bug B] [--true-clocks] | \
     sim campaign --seeds N [--cluster-seeds C] [--start S] [--jobs J] | \
-    sim cluster|takeover --seed N [--trace] [--bug B] | sim cluster|takeover --seeds N [--start S] [--jobs J] | \
+    sim cluster|takeover --seed N [--trace] [--bug B] [--true-clocks] | \
+    sim cluster|takeover --seeds N [--start S] [--jobs J] | \
     sim ledger --seeds N [--start S] | sim meta --seeds N | sim bugs [--seeds N] [--bug PART_OF_NAME]";
 
 fn say(text: &str) {
@@ -61,6 +63,14 @@ fn report(verdict: &Verdict) -> bool {
 fn bug(args: &[String]) -> Option<Bug> {
     let name = text(args, "--bug")?;
     Bug::all().into_iter().find(|bug| format!("{bug:?}") == *name)
+}
+
+/// One seed, as the command line wants it played.
+fn single(args: &[String], of_seed: impl Fn(u64) -> Options) -> bool {
+    let options = of_seed(number(args, "--seed").unwrap_or(0));
+    let is_true = args.iter().any(|arg| arg == "--true-clocks");
+    let options = if is_true { options.with_true_clocks() } else { options };
+    tell(&play(options, bug(args), keep(args)))
 }
 
 /// Says all that there is to say of one run.
@@ -117,13 +127,13 @@ fn campaign(args: &[String]) -> bool {
 }
 
 /// One seed or many of a kind of region with three nodes.
-fn cluster(args: &[String], kind: &str, one: impl Fn(u64, Option<Bug>, Keep) -> Verdict + Sync) -> bool {
-    if let Some(seed) = number(args, "--seed") {
-        return tell(&one(seed, bug(args), keep(args)));
+fn cluster(args: &[String], kind: &str, of_seed: impl Fn(u64) -> Options + Sync) -> bool {
+    if number(args, "--seed").is_some() {
+        return single(args, of_seed);
     }
     let start = number(args, "--start").unwrap_or(0);
     let seeds = number(args, "--seeds").unwrap_or(100);
-    series(kind, start..start + seeds, jobs(args), |seed| one(seed, bug(args), Keep::Hash))
+    series(kind, start..start + seeds, jobs(args), |seed| play(of_seed(seed), bug(args), Keep::Hash))
 }
 
 fn meta(seeds: u64) -> bool {
@@ -213,9 +223,9 @@ fn ledgers(seeds: Range<u64>, jobs: usize) -> bool {
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let good = match args.first().map(String::as_str) {
-        Some("run") => tell(&run(number(&args, "--seed").unwrap_or(0), bug(&args), keep(&args))),
-        Some("cluster") => cluster(&args, "cluster ", run_cluster),
-        Some("takeover") => cluster(&args, "takeover ", run_takeovers),
+        Some("run") => single(&args, Options::of_seed),
+        Some("cluster") => cluster(&args, "cluster ", Options::of_cluster_seed),
+        Some("takeover") => cluster(&args, "takeover ", Options::of_takeover_seed),
         Some("campaign") => campaign(&args),
         Some("ledger") => {
             let start = number(&args, "--seed").or_else(|| number(&args, "--start")).unwrap_or(0);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 const SPAN: Time = 10 * SECOND;
 
 /// Within one life of a server, no ten seconds see more than the quota, two percent, and what the limiter allows on top: one
-/// charge, and what was admitted before and answered late.
+/// charge, and what was admitted before and answered late. A server's seconds are those of its own clock.
 pub(super) fn check_quota(history: &History, found: &mut Vec<Violation>) {
     let Some(rate) = history.quota else { return };
     let mut lives: BTreeMap<(usize, u64), Vec<(Time, u64)>> = BTreeMap::new();
@@ -17,10 +17,11 @@ pub(super) fn check_quota(history: &History, found: &mut Vec<Violation>) {
         let region = history.producers[acked.producer].region;
         lives.entry((region, acked.boot)).or_default().push((acked.at, acked.last - acked.first + 1));
     }
-    let span_s = SPAN / SECOND;
-    let late = (u64::from(rate) * history.answer_delay).div_ceil(SECOND);
-    let allowed = u64::from(rate) * span_s * 102 / 100 + history.charge_max + late;
+    let (rate, span_s) = (u64::from(rate), SPAN / SECOND);
     for ((region, boot), mut times) in lives {
+        let clock = history.quota_clocks.get(region).copied().unwrap_or_default();
+        let late = (rate * clock.counts(history.answer_delay)).div_ceil(SECOND);
+        let allowed = rate * clock.counts(SPAN) * 102 / 100 / SECOND + history.charge_max + late;
         times.sort_unstable();
         let (mut from, mut sum) = (0, 0);
         for to in 0..times.len() {

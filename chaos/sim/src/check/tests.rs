@@ -1,6 +1,7 @@
 //! Each checker notices what it is there for, and is silent otherwise.
 
 use super::{Kind, check};
+use crate::clocks::Gain;
 use crate::history::{AUDIT, AckAnswered, Acked, Delivered, History, Message, Opened, ProducerPlan, Sent, SubKey};
 use crate::history::{Life, LogChanged, Owned, OwnerChanged};
 use base::{LedgerId, NodeId, OwnerId, Position};
@@ -205,6 +206,20 @@ fn too_much_within_ten_seconds_is_found() {
         acked.position.get_or_insert_with(|| Position::new(LedgerId(1), 0));
     }
     assert!(kinds(&history).contains(&Kind::Quota));
+}
+
+#[test]
+fn a_quota_is_measured_in_seconds_of_its_servers_clock() {
+    let exceeds = |messages: usize, gain: i32| {
+        let mut history = good();
+        (history.quota, history.quota_clocks) = (Some(100), vec![Gain(gain); 2]);
+        let one = Acked { first: 0, last: 0, ..history.acked[0].clone() };
+        history.acked = vec![one; messages];
+        kinds(&history).contains(&Kind::Quota)
+    };
+    assert!(!exceeds(1020, 0) && exceeds(1021, 0));
+    assert!(!exceeds(1071, 50_000) && exceeds(1072, 50_000));
+    assert!(!exceeds(969, -50_000) && exceeds(970, -50_000));
 }
 
 #[test]

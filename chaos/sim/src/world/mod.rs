@@ -243,10 +243,14 @@ impl World {
         };
         let regions: Vec<Region> = (0..2).map(|index| Region::new(index, &options, bug)).collect();
         let nodes = || (1..=options.nodes).map(NodeId);
-        let hosts: Vec<Host> = (0..2).flat_map(|region| nodes().map(move |node| Host::new(region, node))).collect();
+        let places = (0..2).flat_map(|region| nodes().map(move |node| (region, node)));
+        let hosts: Vec<Host> =
+            places.zip(&options.clocks).map(|((region, node), clocks)| Host::new(region, node, *clocks)).collect();
         let history = History {
             regions: 2,
             quota: options.quota,
+            // Only regions of one node have a quota.
+            quota_clocks: options.clocks.iter().map(|clocks| clocks.mono).collect(),
             answer_delay: 2 * options.disk_delay,
             charge_max: options.charge_max(),
             ..History::default()

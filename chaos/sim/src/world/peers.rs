@@ -2,8 +2,8 @@
 //!
 //! **What**  Each node dials each other one and sends on what it dialled. Frames of one kind keep their order; while the way
 //! is cut they wait, and when the connection ends those that did not arrive never do. A connection on which nothing comes
-//! back for a second ends; the end of a process ends its connections at once; a dead process refuses. A cut is of one
-//! direction; one between two nodes that a third one reaches is a bridge.
+//! back for a second of the dialler's clock ends; the end of a process ends its connections at once; a dead process refuses. A
+//! cut is of one direction; one between two nodes that a third one reaches is a bridge.
 //!
 //! **Invariants**
 //! - I1  of the frames of a connection and kind a prefix arrives, in order and once.
@@ -177,7 +177,7 @@ impl World {
         }
         if silent || dead {
             let since = *link.silent_since.get_or_insert(self.now);
-            if self.now - since >= SILENCE_MAX {
+            if self.hosts[from].waited(since, self.now) >= SILENCE_MAX {
                 self.end_link(from, to);
             }
             return;

@@ -97,11 +97,12 @@ impl World {
 
     /// Plans the node's next deadline.
     fn arm(&mut self, index: usize) {
-        let (now, boot) = (self.now, self.hosts[index].boot);
-        let Some(process) = self.hosts[index].process.as_mut().filter(|process| !process.frozen) else { return };
+        let (now, host) = (self.now, &self.hosts[index]);
+        let Some(process) = host.process.as_ref().filter(|process| !process.frozen) else { return };
         let Some(deadline) = process.node.next_deadline() else { return };
         // A deadline that is due already still takes a moment.
-        let at: Time = (process.started.saturating_add(deadline.0)).max(now + 1000);
+        let (at, boot) = (host.due(process.started, deadline).max(now + 1000), host.boot);
+        let Some(process) = self.hosts[index].process.as_mut() else { return };
         if process.timer.is_none_or(|timer| at < timer) {
             process.timer = Some(at);
             self.queue.plan(at, Event::Timer { host: index, boot });

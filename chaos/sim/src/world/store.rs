@@ -20,7 +20,7 @@ use base::{NodeId, RequestId};
 use meta_api::{MetaRequest, MetaResponse};
 use node::Input;
 
-/// How long a request waits for a leader, as `meta` has it.
+/// How long a request waits for a leader, as `meta` has it; by the clock of who asks.
 const LEADER_WAIT: Time = 5 * SECOND;
 /// How late a write may be whose outcome nobody learned …
 const LATE: Time = 6 * SECOND;
@@ -81,7 +81,7 @@ impl World {
             return self.answer_meta(index, boot, id, response);
         }
         if !self.reaches_metadata(index) {
-            if self.now - since < LEADER_WAIT {
+            if self.hosts[index].waited(since, self.now) < LEADER_WAIT {
                 let at = self.now + self.rng.meta.range(10 * MS, 200 * MS);
                 self.queue.plan(at, Event::Meta { host: index, boot, id, request, since });
                 return;
