@@ -20,6 +20,7 @@ enum Asked {
     Add(LedgerId, EntryId),
     Read(LedgerId),
     Lac(LedgerId),
+    Missing(LedgerId, EntryId),
 }
 
 /// The unanswered requests, by node.
@@ -35,10 +36,8 @@ impl Requests {
             BookieRequest::Add { ledger, entry, .. } => Asked::Add(*ledger, *entry),
             BookieRequest::Read { ledger, .. } => Asked::Read(*ledger),
             BookieRequest::ReadLac { ledger, .. } => Asked::Lac(*ledger),
-            BookieRequest::Delete { .. }
-            | BookieRequest::Repaired { .. }
-            | BookieRequest::Limbo { .. }
-            | BookieRequest::Missing { .. } => return,
+            BookieRequest::Missing { ledger, range, .. } => Asked::Missing(*ledger, range.first),
+            BookieRequest::Delete { .. } | BookieRequest::Repaired { .. } | BookieRequest::Limbo { .. } => return,
         };
         let requests = self.by_node.entry(to).or_default();
         if requests.len() < REQUESTS_MAX {
@@ -70,6 +69,8 @@ fn unknown(id: RequestId, asked: Asked) -> BookieResponse {
         Asked::Add(ledger, entry) => BookieResponse::Added { id, ledger, entry, outcome: AddOutcome::Unknown },
         Asked::Read(ledger) => BookieResponse::Read { id, ledger, outcome: ReadOutcome::Unknown },
         Asked::Lac(ledger) => BookieResponse::Lac { id, ledger, outcome: LacOutcome::Unknown },
+        // Up to the first one: nothing is said.
+        Asked::Missing(ledger, until) => BookieResponse::Missing { id, ledger, until, ranges: Vec::new() },
     }
 }
 
