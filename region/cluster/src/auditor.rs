@@ -397,12 +397,14 @@ impl Auditor {
         };
         let kept = self.lost(now, view);
         let lost = next.bookies.iter().filter(|node| kept.is_lost(**node)).copied().collect();
-        let (mut placement, ids) = (placement(now, next.ledger, view), self.new_machine());
+        let ids = self.new_machine();
         let subject = (next.key, next.ledger, next.metadata);
         let (work, ended) = if next.ends {
-            Work::end(ids, subject, placement, now, fx)
+            Work::end(ids, subject, placement(now, next.ledger, view), now, fx)
         } else {
-            placement.set_available(takers(view).collect()); // I6
+            // The same choice until it fails: who has got a part of it already gets the rest.
+            let rng = Rng::new(next.ledger.0 ^ u64::from(self.tries.times(next.ledger)));
+            let placement = Placement::new(takers(view).collect(), rng).with_zones(view.zones().collect()); // I6
             Work::repair(ids, subject, RepairWork::Replace { lost, placement }, self.options.repair, now, fx)
         };
         self.phase = Phase::Repairing { work: Some(Box::new(work)), resume: now.mono };

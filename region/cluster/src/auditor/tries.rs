@@ -29,6 +29,11 @@ impl Tries {
         self.ledgers.get(&ledger).is_none_or(|tried| tried.again_at <= now.mono)
     }
 
+    /// How often it has failed in a row.
+    pub(super) fn times(&self, ledger: LedgerId) -> u32 {
+        self.ledgers.get(&ledger).map_or(0, |tried| tried.times)
+    }
+
     /// When the first of those that wait may be tried.
     pub(super) fn next(&self, now: Now) -> Option<Mono> {
         let later = self.ledgers.values().map(|tried| tried.again_at).filter(|at| *at > now.mono);

@@ -179,10 +179,15 @@ fn answer(
             BookieResponse::Repaired { id, ledger, lifted: true }
         }
         BookieRequest::Missing { id, ledger, range } => {
-            let lacks = (range.first.0..range.end.0).map(EntryId).filter(|entry| !held.contains_key(entry));
-            // Pages of three.
-            let ranges: Vec<_> = lacks.map(|first| EntryRange { first, end: first.next() }).take(3).collect();
-            let until = ranges.get(2).map_or(range.end, |last| last.end);
+            // Pages of seven entries.
+            let until = range.end.min(EntryId(range.first.0 + 7));
+            let mut ranges: Vec<EntryRange> = Vec::new();
+            for first in (range.first.0..until.0).map(EntryId).filter(|entry| !held.contains_key(entry)) {
+                match ranges.last_mut().filter(|last| last.end == first) {
+                    Some(last) => last.end = first.next(),
+                    None => ranges.push(EntryRange { first, end: first.next() }),
+                }
+            }
             BookieResponse::Missing { id, ledger, until, ranges }
         }
         BookieRequest::ReadLac { .. }
