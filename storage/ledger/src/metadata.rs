@@ -202,7 +202,8 @@ impl LedgerMetadata {
                 fragments.push(fragment.clone());
                 continue;
             }
-            let end = self.settled_end(first_entry).unwrap_or(EntryId(i64::MAX));
+            // That of a ledger that was closed empty holds nothing, and stays.
+            let end = self.settled_end(first_entry).unwrap_or(EntryId(i64::MAX)).max(first_entry.next());
             let mut next = first_entry;
             for range in except.iter().chain([&EntryRange { first: end, end }]) {
                 if next < range.first {

@@ -405,7 +405,7 @@ impl LedgerRepair {
     }
 
     fn fragment_done(&mut self, now: Now, copied: &Copying, fx: &mut RepairEffects) {
-        self.done_below = copied.end();
+        self.done_below = copied.end().max(copied.first().next());
         self.unreadable.extend(copied.unreadable());
         self.next_fragment(now, fx);
     }

@@ -111,4 +111,6 @@ fn a_seat_is_given_but_for_some_entries_which_keep_their_bookies() {
     assert_eq!(split[..5], parts);
     assert_eq!(of(10, &[range(15, 20)])[1..], [fragment(10, &[1, 7, 4]), fragment(15, &[1, 2, 4])]);
     assert_eq!(of(0, &[range(0, 10)]), metadata.fragments);
+    let empty = open(vec![fragment(0, &[1, 2, 3])]).closed_at(EntryId::NONE, 0);
+    assert_eq!(empty.with_replaced(EntryId(0), &[(0, NodeId(9))], &[]).fragments, [fragment(0, &[9, 2, 3])]);
 }

@@ -100,7 +100,8 @@ impl Targets {
             let index = target.lacks.partition_point(|range| range.end <= entry);
             write_set.contains(target.slot) && target.lacks.get(index).is_some_and(|range| range.first <= entry)
         };
-        self.all.iter().filter(move |target| entry < self.known).filter(lacks).map(|target| target.node)
+        let known = entry < self.known; // I1
+        self.all.iter().filter(move |target| known && lacks(target)).map(|target| target.node)
     }
 
     /// Asks those who have not said yet what they lack of `range`; one of them.

@@ -1,7 +1,7 @@
 //! The repair against bookies and a store that answer as they are told.
 
 use super::*;
-use crate::{Fragment, ReplicationConfig};
+use crate::{Fragment, Placement, ReplicationConfig};
 use base::{EntryData, OwnerId, Rng};
 use bytes::Bytes;
 use std::collections::BTreeMap;
