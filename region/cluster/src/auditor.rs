@@ -18,28 +18,34 @@
 //! - I4  at most [`LEDGERS_MAX`] ledgers are remembered; the others are found by the next look.
 //! - I5  a ledger is ended only when it has lacked copies in its last fragment for [`UNWRITTEN_AFTER`] although others could take
 //!   them: a writer that lives would have changed its ensemble long before.
+//! - I6  nothing is copied to a node whose disk is full, as it says; when it has space again, it is looked at at once.
+//! - I7  a ledger whose repair failed waits, longer each time, while the others go on.
 //!
 //! **Not here**  The copying and the compare-and-put of one ledger (`work`, `ledger::LedgerRepair`).
 //!
 //! **Tests**  `auditor/tests.rs`.
 
 mod limbo;
+mod options;
 mod page;
 mod refill;
 #[cfg(test)]
 mod tests;
+mod tries;
 mod work;
 
 use crate::View;
 use base::{Effects, LedgerId, Mono, NodeId, Now, OwnerId, RequestId, Rng, earliest};
-use ledger::{Placement, RepairOptions, RepairWork, RequestIds, VACANT, Zones};
+use ledger::{Placement, RepairError, RepairWork, RequestIds, VACANT, Zones};
 use limbo::Limbo;
 use meta_api::{MetaRequest, MetaResponse};
+pub use options::{AuditStats, AuditorOptions};
 use page::{Found, Lacking, read_page};
 use refill::{Refill, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use tenancy::keys;
+use tries::Tries;
 use wire::bookie::{BookieRequest, BookieResponse};
 use work::{Ended, Work};
 
@@ -58,51 +64,6 @@ const AGAIN_DOUBLED_MAX: u32 = 5;
 const UNWRITTEN_AFTER: Duration = Duration::from_secs(20);
 /// How long a page may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Times and rates.
-#[derive(Clone, Copy, Debug)]
-pub struct AuditorOptions {
-    /// How long a node may be down before others take the places of its bookie.
-    pub grace: Duration,
-    /// How often everything is looked at when nothing happens.
-    pub every: Duration,
-    /// How one ledger is repaired; its rate is that of all repairs.
-    pub repair: RepairOptions,
-}
-
-impl AuditorOptions {
-    /// What a server uses: 30 s of grace, a look each 10 min, and the rate of [`RepairOptions::standard`].
-    pub fn standard() -> Self {
-        let (grace, every) = (Duration::from_secs(30), Duration::from_secs(600));
-        Self { grace, every, repair: RepairOptions::standard() }
-    }
-
-    /// The same with another grace and another rate, bytes per second.
-    pub fn new(grace: Duration, bytes_per_s: u64) -> Self {
-        let repair = RepairOptions { bytes_per_s: bytes_per_s.max(1), ..RepairOptions::standard() };
-        Self { grace, repair, ..Self::standard() }
-    }
-}
-
-/// Numbers for metrics. Those of a look are 0 on a node that does not lead.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AuditStats {
-    /// Ledgers with entries that have, or will have, fewer copies than their write quorum.
-    pub ledgers: u64,
-    /// Such entries, where they can be counted: not in the fragment that is still written.
-    pub entries: u64,
-    /// Those of them with fewer copies than the ack quorum.
-    pub entries_below_ack_quorum: u64,
-    /// Repaired by this process since it started.
-    pub repaired_ledgers_total: u64,
-    pub repaired_entries_total: u64,
-    pub repaired_bytes_total: u64,
-    pub failed_repairs_total: u64,
-    /// Ledgers that live bookies may lack entries of, each bookie's counted for itself.
-    pub ledgers_in_limbo: u64,
-    /// Those of them of which some entry was found on no bookie.
-    pub ledgers_without_copies: u64,
-}
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,11 +112,13 @@ pub struct Auditor {
     alone: bool,
     /// Since when nodes are down, as this leader knows it.
     down: BTreeMap<NodeId, Mono>,
-    /// The nodes that were alive at the last change.
+    /// The nodes that were alive at the last change, and those of them that take copies.
     alive: BTreeSet<NodeId>,
+    takers: BTreeSet<NodeId>,
     phase: Phase,
     /// What is to be repaired, in this order.
     queue: VecDeque<Lacking>,
+    tries: Tries,
     limbo: Limbo,
     /// The ledger of the limbo that is worked on.
     refilled: Option<(NodeId, LedgerId)>,
@@ -180,8 +143,10 @@ impl Auditor {
             alone: false,
             down: BTreeMap::new(),
             alive: BTreeSet::new(),
+            takers: BTreeSet::new(),
             phase: Phase::Waiting { due: Mono::default() },
             queue: VecDeque::new(),
+            tries: Tries::default(),
             limbo: Limbo::default(),
             refilled: None,
             unsettled: BTreeMap::new(),
@@ -212,7 +177,9 @@ impl Auditor {
         self.queue.clear();
         self.down.clear();
         self.alive.clear();
+        self.takers.clear();
         self.unsettled.clear();
+        self.tries = Tries::default();
         self.looks = 0;
         (self.limbo, self.refilled) = (Limbo::new(now.mono + SETTLE), None);
         self.phase = Phase::Waiting { due: now.mono + SETTLE }; // I1
@@ -221,7 +188,7 @@ impl Auditor {
         self.handle_view(now, view);
     }
 
-    /// The view changed.
+    /// The view changed, or a node said how it is.
     pub fn handle_view(&mut self, now: Now, view: &View) {
         if !self.leading {
             return;
@@ -235,9 +202,11 @@ impl Auditor {
             }
         }
         self.down.retain(|node, _| view.node(*node).is_some());
-        if alive != self.alive {
-            (self.alive, self.looks) = (alive, 0);
+        let takers: BTreeSet<NodeId> = takers(view).collect();
+        if alive != self.alive || takers != self.takers {
+            (self.alive, self.takers, self.looks) = (alive, takers, 0);
             self.limbo.handle_alive(now, &self.alive);
+            self.tries.forget();
             self.count_limbo();
             if let Phase::Waiting { due } = &mut self.phase {
                 *due = (*due).min(now.mono + SETTLE);
@@ -343,7 +312,7 @@ impl Auditor {
     fn wait(&mut self, now: Now, pause: Duration) {
         // The end of a grace period is a reason to look.
         let ripe = self.down.values().map(|since| *since + self.options.grace).filter(|at| *at > now.mono);
-        let due = ripe.fold(None, |first, at| earliest(first, Some(at)));
+        let due = ripe.fold(self.tries.next(now), |first, at| earliest(first, Some(at)));
         let due = earliest(due, Some(now.mono + pause)).unwrap_or(now.mono + pause);
         self.phase = Phase::Waiting { due };
     }
@@ -369,13 +338,16 @@ impl Auditor {
         (stats.ledgers, stats.entries) = (found.ledgers, found.entries);
         stats.entries_below_ack_quorum = found.entries_below_ack_quorum;
         let lost = self.lost(now, view);
-        let open: Vec<NodeId> = view.open_nodes().collect();
+        let open: Vec<NodeId> = takers(view).collect(); // I6
         let mut lacking = found.lacking;
+        self.tries.retain(&lacking.iter().map(|one| one.ledger).collect());
+        self.count_limbo();
         lacking.retain_mut(|one| {
             one.ends = one.is_unsettled(&lost, &open);
             one.ends || one.is_repairable(&lost, &open)
         });
         self.leave_to_writers(now, &mut lacking, &lost, &open);
+        lacking.retain(|one| one.ends || self.tries.is_due(now, one.ledger)); // I7
         lacking.sort_by_key(|one| (one.copies_left, one.ledger));
         assert!(lacking.len() <= LEDGERS_MAX, "Auditor I4: {} ledgers", lacking.len());
         self.looks = if lacking.is_empty() { (self.looks + 1).min(AGAIN_DOUBLED_MAX) } else { 0 };
@@ -425,11 +397,14 @@ impl Auditor {
         };
         let kept = self.lost(now, view);
         let lost = next.bookies.iter().filter(|node| kept.is_lost(**node)).copied().collect();
-        let (placement, ids) = (placement(now, next.ledger, view), self.new_machine());
+        let ids = self.new_machine();
         let subject = (next.key, next.ledger, next.metadata);
         let (work, ended) = if next.ends {
-            Work::end(ids, subject, placement, now, fx)
+            Work::end(ids, subject, placement(now, next.ledger, view), now, fx)
         } else {
+            // The same choice until it fails: who has got a part of it already gets the rest.
+            let rng = Rng::new(next.ledger.0 ^ u64::from(self.tries.times(next.ledger)));
+            let placement = Placement::new(takers(view).collect(), rng).with_zones(view.zones().collect()); // I6
             Work::repair(ids, subject, RepairWork::Replace { lost, placement }, self.options.repair, now, fx)
         };
         self.phase = Phase::Repairing { work: Some(Box::new(work)), resume: now.mono };
@@ -444,10 +419,8 @@ impl Auditor {
     /// Goes on with the next ledger when the work on this one has ended.
     fn go_on(&mut self, now: Now, ended: Option<Ended>, fx: &mut Effects<AuditorEffect>) {
         let (Phase::Repairing { work: Some(work), .. }, Some(ended)) = (&self.phase, ended) else { return };
-        let (entries, bytes) = work.copied();
-        // I3: what was copied is paid for, from the start of this repair on.
-        let cost = Duration::from_secs_f64(bytes as f64 / self.options.repair.bytes_per_s.max(1) as f64);
-        let resume = work.started + cost;
+        let ((entries, bytes), ledger) = (work.copied(), work.ledger);
+        let resume = work.paid_at().max(now.mono); // I3
         let stats = &mut self.stats;
         stats.repaired_entries_total += entries;
         stats.repaired_bytes_total += bytes;
@@ -456,9 +429,23 @@ impl Auditor {
             Ended::Repaired => stats.repaired_ledgers_total += 1,
             Ended::Failed(_) => stats.failed_repairs_total += 1,
         }
+        match (ended, self.refilled) {
+            (Ended::Failed(Some(error)), None) => self.repair_failed(now, ledger, error, fx),
+            (Ended::Repaired, None) => self.tries.done(ledger),
+            (Ended::Failed(_) | Ended::Repaired | Ended::Closed, _) => (),
+        }
         self.progressed |= !matches!(ended, Ended::Failed(_));
-        self.phase = Phase::Repairing { work: None, resume: resume.max(now.mono) };
+        self.phase = Phase::Repairing { work: None, resume };
         self.end_refill(now, ended, fx);
+    }
+
+    /// I7. What no bookie has is said once.
+    fn repair_failed(&mut self, now: Now, ledger: LedgerId, error: RepairError, fx: &mut Effects<AuditorEffect>) {
+        let unreadable = matches!(error, RepairError::Unreadable { .. });
+        if self.tries.failed(now, ledger, unreadable) {
+            fx.push(AuditorEffect::Alarm { text: format!("lost copies cannot be made again: {error}") });
+        }
+        self.count_limbo();
     }
 }
 
@@ -466,6 +453,11 @@ impl Auditor {
 fn next_id(owner: OwnerId, seq: &mut u64) -> RequestId {
     *seq += 1;
     RequestId::new(owner, *seq)
+}
+
+/// The nodes that take copies: alive, not draining, and not known to have a full disk.
+fn takers(view: &View) -> impl Iterator<Item = NodeId> {
+    view.open_nodes().filter(|node| !view.load(*node).is_some_and(|load| load.read_only))
 }
 
 fn placement(now: Now, ledger: LedgerId, view: &View) -> Placement {

@@ -20,6 +20,7 @@ enum Asked {
     Add(LedgerId, EntryId),
     Read(LedgerId),
     Lac(LedgerId),
+    Missing(LedgerId, EntryId),
 }
 
 /// The unanswered requests, by node.
@@ -35,10 +36,8 @@ impl Requests {
             BookieRequest::Add { ledger, entry, .. } => Asked::Add(*ledger, *entry),
             BookieRequest::Read { ledger, .. } => Asked::Read(*ledger),
             BookieRequest::ReadLac { ledger, .. } => Asked::Lac(*ledger),
-            BookieRequest::Delete { .. }
-            | BookieRequest::Repaired { .. }
-            | BookieRequest::Limbo { .. }
-            | BookieRequest::Missing { .. } => return,
+            BookieRequest::Missing { ledger, range, .. } => Asked::Missing(*ledger, range.first),
+            BookieRequest::Delete { .. } | BookieRequest::Repaired { .. } | BookieRequest::Limbo { .. } => return,
         };
         let requests = self.by_node.entry(to).or_default();
         if requests.len() < REQUESTS_MAX {
@@ -70,6 +69,8 @@ fn unknown(id: RequestId, asked: Asked) -> BookieResponse {
         Asked::Add(ledger, entry) => BookieResponse::Added { id, ledger, entry, outcome: AddOutcome::Unknown },
         Asked::Read(ledger) => BookieResponse::Read { id, ledger, outcome: ReadOutcome::Unknown },
         Asked::Lac(ledger) => BookieResponse::Lac { id, ledger, outcome: LacOutcome::Unknown },
+        // Up to the first one: nothing is said.
+        Asked::Missing(ledger, until) => BookieResponse::Missing { id, ledger, until, ranges: Vec::new() },
     }
 }
 
@@ -77,6 +78,7 @@ fn unknown(id: RequestId, asked: Asked) -> BookieResponse {
 mod tests {
     use super::*;
     use base::{EntryData, OwnerId};
+    use wire::bookie::EntryRange;
 
     fn add(seq: u64) -> BookieRequest {
         let (id, ledger, entry) = (RequestId::new(OwnerId(20), seq), LedgerId(7), EntryId(3));
@@ -89,13 +91,18 @@ mod tests {
         for seq in 1..=3 {
             requests.sent(node, &add(seq));
         }
+        let (id, range) = (RequestId::new(OwnerId(20), 4), EntryRange { first: EntryId(5), end: EntryId(9) });
+        requests.sent(node, &BookieRequest::Missing { id, ledger: LedgerId(7), range });
         requests.sent(node, &BookieRequest::Delete { id: RequestId::new(OwnerId(20), 9), ledger: LedgerId(7) });
         requests.answered(node, RequestId::new(OwnerId(20), 1));
         let unsent = requests.unsent(node, RequestId::new(OwnerId(20), 2));
         assert!(matches!(unsent, Some(BookieResponse::Added { outcome: AddOutcome::Unknown, .. })));
         let lost = requests.lost(node);
-        assert_eq!(lost.len(), 1);
+        assert_eq!(lost.len(), 2);
         assert_eq!(lost[0].id(), RequestId::new(OwnerId(20), 3));
+        let said =
+            matches!(&lost[1], BookieResponse::Missing { until, ranges, .. } if until.0 > 5 || !ranges.is_empty());
+        assert!(!said, "{:?}", lost[1]);
         assert!(requests.lost(node).is_empty());
     }
 

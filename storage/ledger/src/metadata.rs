@@ -15,6 +15,7 @@ use crate::{ENSEMBLE_MAX, ReplicationConfig, SlotSet};
 use base::{EntryId, NodeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use wire::bookie::EntryRange;
 
 /// Nobody: the seat of a bookie that is away and for which there is no other. The entries of such a fragment lack that copy,
 /// as the metadata itself says, until a repair gives it to a bookie. The region numbers its nodes from 1 on.
@@ -191,18 +192,30 @@ impl LedgerMetadata {
         Self { fragments, ..self.clone() }
     }
 
-    /// The same ledger with other bookies in these slots of the fragment that begins at `first_entry`.
+    /// The same ledger with other bookies in these slots of the fragment that begins at `first_entry`, but for the entries
+    /// `except` (ascending, apart from each other), which become fragments of their own with the bookies of before.
     #[must_use]
-    pub fn with_replaced(&self, first_entry: EntryId, slots: &[(u32, NodeId)]) -> Self {
-        let mut changed = self.clone();
-        for fragment in changed.fragments.iter_mut().filter(|fragment| fragment.first_entry == first_entry) {
-            for (slot, node) in slots {
-                if let Some(bookie) = usize::try_from(*slot).ok().and_then(|slot| fragment.bookies.get_mut(slot)) {
-                    *bookie = *node;
+    pub fn with_replaced(&self, first_entry: EntryId, slots: &[(u32, NodeId)], except: &[EntryRange]) -> Self {
+        let mut fragments = Vec::with_capacity(self.fragments.len() + 2 * except.len());
+        for fragment in &self.fragments {
+            if fragment.first_entry != first_entry {
+                fragments.push(fragment.clone());
+                continue;
+            }
+            // That of a ledger that was closed empty holds nothing, and stays.
+            let end = self.settled_end(first_entry).unwrap_or(EntryId(i64::MAX)).max(first_entry.next());
+            let mut next = first_entry;
+            for range in except.iter().chain([&EntryRange { first: end, end }]) {
+                if next < range.first {
+                    fragments.push(Fragment { first_entry: next, bookies: seated(&fragment.bookies, slots) });
                 }
+                if range.first < range.end {
+                    fragments.push(Fragment { first_entry: range.first, bookies: fragment.bookies.clone() });
+                }
+                next = range.end;
             }
         }
-        changed
+        Self { fragments, ..self.clone() }
     }
 
     /// The same ledger in recovery.
@@ -218,4 +231,10 @@ impl LedgerMetadata {
         closed.fragments.retain(|fragment| fragment.first_entry <= last_entry || fragment.first_entry == EntryId(0));
         closed
     }
+}
+
+/// These bookies with others in some slots.
+fn seated(bookies: &[NodeId], slots: &[(u32, NodeId)]) -> Vec<NodeId> {
+    let other = |index: u32| slots.iter().find(|(slot, _)| *slot == index).map(|(_, node)| *node);
+    bookies.iter().zip(0..).map(|(node, index)| other(index).unwrap_or(*node)).collect()
 }

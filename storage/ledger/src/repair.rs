@@ -6,18 +6,23 @@
 //! [`RepairWork::Refill`]: a bookie that may have lost data gets its entries again and is then told that it is repaired.
 //! A fragment is settled when no writer or recovery adds to it any more: all but the last one of a ledger that is not closed.
 //!
-//! **States**  Pausing (pace, back-off) → Reading → Writing → Pausing → … → Swapping (compare-and-put) → the next fragment → … →
-//! Telling (refill only) → Ended.
+//! A replacement is asked first what it lacks: it may have much of the fragment from a repair that did not come to its end.
+//! An entry that no copy gives keeps nothing else waiting: it is passed over, and in the end the repair fails and names what
+//! is missing. The replacement then takes its place before and behind such entries, which become a fragment of their own.
+//!
+//! **States**  Copying (`copying`) → Swapping (compare-and-put) → the next fragment → … → Telling (refill only) → Ended.
 //!
 //! **Invariants**
 //! - I1  the last fragment of a ledger that is not closed is never touched: its writer may still confirm entries there.
-//! - I2  a bookie takes a place in the metadata only when every entry of that place is durable on it.
-//! - I3  a swap changes nothing but lost bookies of one settled fragment, by compare-and-put on the version that it was planned
-//!   with. Whatever else happened meanwhile (a recovery, another repair, a close) the plan is made anew.
+//! - I2  a bookie takes a place in the metadata only when every entry of that place is durable on it; it is told that it is
+//!   repaired only when nothing was passed over.
+//! - I3  a swap changes nothing but lost bookies of one settled fragment, or of parts of it, by compare-and-put on the version
+//!   that it was planned with. Whatever else happened meanwhile (a recovery, another repair, a close) the plan is made anew.
 //! - I4  nothing but copies of confirmed entries is ever written, so stopping anywhere, starting over and a second repair at
 //!   the same time are harmless.
 //! - I5  over any time, entries are read at no more than `bytes_per_s` and one batch; one batch is in memory.
 //! - I6  after Ended nothing is sent.
+//! - I7  a repair divides a fragment into at most [`PARTS_MAX`] parts, and no ledger beyond [`FRAGMENTS_MAX`] fragments.
 //!
 //! **Not here**  Finding out what is lost ([`crate::UnderReplication`]), deciding when to repair and in which order (the owner),
 //! closing ledgers whose writer is gone (`recovery`).
@@ -26,13 +31,16 @@
 
 mod copying;
 mod error;
+mod search;
+mod targets;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use crate::cas::{CasVerdict, MetadataCas};
 use crate::{
-    LedgerEffect, LedgerMetadata, LedgerReader, LedgerState, MetadataOutcome, Placement, ReaderEvent, ReaderOptions,
-    RequestIds, Seeded, SeededBug, VACANT, VersionedMetadata,
+    LedgerEffect, LedgerMetadata, LedgerReader, LedgerState, MetadataOutcome, ReaderEvent, ReaderOptions, RequestIds,
+    Seeded, SeededBug, VACANT, VersionedMetadata,
 };
 use base::{Effects, EntryId, LedgerId, Mono, NodeId, Now, RequestId, earliest};
 use copying::{Copying, Step};
@@ -40,82 +48,15 @@ pub use error::RepairError;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use wire::bookie::{BookieRequest, BookieResponse, EntryRange};
+pub use work::{RepairEvent, RepairOptions, RepairWork};
+
+/// Parts that a fragment is divided into where some of its entries cannot be read. With more, all of it waits for them.
+const PARTS_MAX: usize = 33;
+/// Fragments of a ledger that a repair divides no further.
+const FRAGMENTS_MAX: usize = 500;
 
 /// What a repair asks for.
 pub type RepairEffects = Effects<LedgerEffect<RepairEvent>>;
-
-/// What is to be repaired.
-#[derive(Clone, Debug)]
-pub enum RepairWork {
-    /// These bookies are lost: others, which the placement chooses, take their places and the vacant ones.
-    Replace { lost: BTreeSet<NodeId>, placement: Placement },
-    /// This bookie is back but lacks these entries (in order): it gets those again that it should have, and is told that
-    /// the loss is made good. Only for closed ledgers.
-    Refill { bookie: NodeId, loss: u32, missing: Vec<EntryRange> },
-}
-
-impl RepairWork {
-    fn concerns(&self, node: NodeId) -> bool {
-        match self {
-            Self::Replace { lost, .. } => node == VACANT || lost.contains(&node),
-            Self::Refill { bookie, .. } => *bookie == node,
-        }
-    }
-
-    /// Of the entries `first..end`: whether a repair has any to copy.
-    fn lacks_within(&self, first: EntryId, end: EntryId) -> bool {
-        match self {
-            Self::Replace { .. } => true,
-            Self::Refill { missing, .. } => missing.iter().any(|range| range.first < end && range.end > first),
-        }
-    }
-}
-
-/// Bounds and times of one repair.
-#[derive(Clone, Copy, Debug)]
-pub struct RepairOptions {
-    /// A request that is not answered for so long is sent again.
-    pub request_timeout: Duration,
-    /// As in [`ReaderOptions`].
-    pub speculate_after: Duration,
-    /// So many timeouts or failed reads in a row without any progress end the repair as failed.
-    pub attempts_max: u32,
-    /// Bytes of entries read at once (at least one entry); as much is held in memory.
-    pub batch_bytes: u32,
-    /// How fast entries are copied, bytes per second; at least 1.
-    pub bytes_per_s: u64,
-    /// [`Seeded::NONE`].
-    pub seeded: Seeded,
-}
-
-impl RepairOptions {
-    /// What a server uses: 5 s per request, batches of 1 MiB, 16 MiB/s.
-    pub fn standard() -> Self {
-        Self {
-            request_timeout: Duration::from_secs(5),
-            speculate_after: Duration::from_millis(200),
-            attempts_max: 6,
-            batch_bytes: 1 << 20,
-            bytes_per_s: 16 << 20,
-            seeded: Seeded::NONE,
-        }
-    }
-}
-
-/// How a repair ends; the last event of the machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RepairEvent {
-    /// No settled fragment names a lost bookie any more, or the refilled bookie has what it should have.
-    /// `unsettled`: the last fragment still does; its writer, or a recovery, has to replace it.
-    Done {
-        entries: u64,
-        bytes: u64,
-        unsettled: bool,
-    },
-    /// The ledger was deleted meanwhile. What was copied is an orphan on the bookies that got it.
-    Deleted,
-    Failed(RepairError),
-}
 
 #[derive(Debug)]
 enum Phase {
@@ -147,8 +88,12 @@ pub struct LedgerRepair {
     done_below: EntryId,
     /// For some fragment there was no bookie.
     short: bool,
-    /// Timeouts and failed reads in a row.
+    /// Timeouts in a row.
     attempts: u32,
+    /// Failed reads in a row; above the bound for good once something was passed over.
+    unread: u32,
+    /// What was passed over in the fragments that are done.
+    unreadable: Vec<EntryRange>,
     /// No read before this (I5).
     paced_until: Mono,
     entries: u64,
@@ -175,7 +120,6 @@ impl LedgerRepair {
             RepairWork::Refill { bookie, .. } => BTreeSet::from([*bookie]),
         });
         let (phase, done_below, paced_until) = (Phase::Ended, EntryId(0), now.mono);
-        let (attempts, entries, bytes) = (0, 0, 0);
         let mut repair = Self {
             ledger,
             metadata,
@@ -186,10 +130,12 @@ impl LedgerRepair {
             phase,
             done_below,
             short: false,
-            attempts,
+            attempts: 0,
+            unread: 0,
+            unreadable: Vec::new(),
             paced_until,
-            entries,
-            bytes,
+            entries: 0,
+            bytes: 0,
         };
         repair.next_fragment(now, fx);
         repair
@@ -200,11 +146,19 @@ impl LedgerRepair {
         match (&mut self.phase, response) {
             (Phase::Copying(copying), BookieResponse::Added { id, entry, outcome, .. }) if self.reader.owns(id) => {
                 match copying.handle_added(from, entry, outcome) {
-                    Ok(progressed) => self.attempts = if progressed { 0 } else { self.attempts },
+                    Ok(None) => (),
+                    Ok(Some(bytes)) => {
+                        (self.entries, self.bytes) = (self.entries + 1, self.bytes + bytes as u64);
+                        self.attempts = 0;
+                    }
                     Err(bookie) => {
                         return self.fail(RepairError::BookieUnavailable { ledger: self.ledger, bookie }, fx);
                     }
                 }
+                self.advance(now, fx);
+            }
+            (Phase::Copying(copying), BookieResponse::Missing { id, until, ranges, .. }) if self.reader.owns(id) => {
+                copying.handle_missing(now, id, until, ranges);
                 self.advance(now, fx);
             }
             (Phase::Copying(_), response @ BookieResponse::Read { .. }) => {
@@ -228,7 +182,9 @@ impl LedgerRepair {
             CasVerdict::Won { version } => {
                 let metadata = cas.proposed().clone();
                 self.adopt(VersionedMetadata { metadata, version });
-                self.next_fragment(now, fx);
+                if let Phase::Swapping { copied, .. } = std::mem::replace(&mut self.phase, Phase::Ended) {
+                    self.fragment_done(now, &copied, fx);
+                }
             }
             CasVerdict::Lost(Some(actual)) => self.handle_lost(now, actual, fx),
             CasVerdict::Lost(None) => self.end(RepairEvent::Deleted, fx),
@@ -251,7 +207,7 @@ impl LedgerRepair {
                 let mut inner = Effects::new();
                 self.reader.on_deadline(now, &mut inner);
                 self.pass_on(now, inner, fx);
-                self.retry_writes(now, fx);
+                self.retry(now, fx);
                 self.advance(now, fx);
             }
             Phase::Swapping { cas, .. } => {
@@ -282,9 +238,14 @@ impl LedgerRepair {
         &self.metadata
     }
 
-    /// Entries and bytes copied so far.
+    /// Copies that are durable so far, and their bytes.
     pub fn copied(&self) -> (u64, u64) {
         (self.entries, self.bytes)
+    }
+
+    /// When what was read so far is paid for (I5).
+    pub fn paid_at(&self) -> Mono {
+        self.paced_until
     }
 
     fn adopt(&mut self, current: VersionedMetadata) {
@@ -312,15 +273,15 @@ impl LedgerRepair {
                         continue;
                     }
                     let (ledger, replication) = (self.ledger, self.metadata.replication);
-                    let only = match &self.work {
+                    let lacks = match &self.work {
                         RepairWork::Replace { .. } => None,
-                        RepairWork::Refill { missing, .. } => Some(missing.clone()),
+                        RepairWork::Refill { missing, .. } => Some(&missing[..]),
                     };
-                    let copying = Copying::new(ledger, replication, self.options, (first, end), targets, only);
+                    let copying = Copying::new(ledger, replication, self.options, (first, end), targets, lacks);
                     self.phase = Phase::Copying(Box::new(copying));
                     return self.advance(now, fx);
                 }
-                (None, RepairWork::Refill { .. }) => return self.tell(now, fx),
+                (None, RepairWork::Refill { .. }) if self.unreadable.is_empty() => return self.tell(now, fx),
                 (Some((_, None)) | None, _) => return self.done(fx),
             }
         }
@@ -362,6 +323,7 @@ impl LedgerRepair {
         let Phase::Copying(copying) = &mut self.phase else { return };
         match copying.next_step(now, self.paced_until) {
             Step::Wait => (),
+            Step::Ask => drop(copying.ask(now, self.reader.ids(), fx)),
             Step::Read { from, entries_max } => {
                 let mut inner = Effects::new();
                 let bytes = self.options.batch_bytes;
@@ -369,7 +331,7 @@ impl LedgerRepair {
                 assert!(read.is_ok(), "LedgerRepair I5: one read at a time, within the ledger: {read:?}");
                 self.pass_on(now, inner, fx);
             }
-            Step::Copied => self.swap(now, fx),
+            Step::Copied => self.copied_fragment(now, fx),
         }
     }
 
@@ -391,16 +353,17 @@ impl LedgerRepair {
                 Ok(entries) => {
                     let bytes: u64 = entries.iter().map(|(_, data)| data.len() as u64).sum();
                     self.paced_until = self.paced_until.max(now.mono) + pause(bytes, self.options.bytes_per_s);
-                    let copied = copying.write(now, entries, self.reader.ids(), fx);
-                    (self.entries, self.bytes) = (self.entries + copied.0, self.bytes + copied.1);
-                    self.attempts = 0;
+                    copying.write(now, entries, self.reader.ids(), fx);
+                    self.unread = if self.unread > self.options.attempts_max { self.unread } else { 0 };
                 }
                 Err(_) if copying.is_unbounded() => copying.end_here(),
                 Err(_) => {
-                    let entry = copying.read_failed(now);
-                    self.attempts += 1;
-                    if self.attempts > self.options.attempts_max {
-                        return self.fail(RepairError::Unreadable { ledger: self.ledger, entry }, fx);
+                    self.unread = self.unread.saturating_add(1);
+                    if self.unread > self.options.attempts_max {
+                        let bookies = sources(&self.metadata, copying);
+                        copying.pass_over(now, &bookies, self.reader.ids(), fx);
+                    } else {
+                        copying.pause(now);
                     }
                 }
             }
@@ -408,28 +371,43 @@ impl LedgerRepair {
         }
     }
 
-    fn retry_writes(&mut self, now: Now, fx: &mut RepairEffects) {
+    fn retry(&mut self, now: Now, fx: &mut RepairEffects) {
         let Phase::Copying(copying) = &mut self.phase else { return };
-        let Some(bookie) = copying.resend_overdue(now, self.reader.ids(), fx) else { return };
+        let Some(bookie) = copying.on_deadline(now, self.reader.ids(), fx) else { return };
         self.attempts += 1;
         if self.attempts > self.options.attempts_max {
             self.fail(RepairError::BookieUnavailable { ledger: self.ledger, bookie }, fx);
         }
     }
 
-    /// Every entry of the fragment is where it should be: the metadata says so from now on.
-    fn swap(&mut self, now: Now, fx: &mut RepairEffects) {
+    /// Every entry of the fragment is where it should be, but for what was passed over.
+    fn copied_fragment(&mut self, now: Now, fx: &mut RepairEffects) {
         let Phase::Copying(copied) = std::mem::replace(&mut self.phase, Phase::Ended) else { return };
         assert!(copied.is_complete() || self.options.seeded != Seeded::NONE, "LedgerRepair I2: every entry is written");
-        self.done_below = copied.first().next();
-        if matches!(self.work, RepairWork::Refill { .. }) {
-            return self.next_fragment(now, fx);
+        match self.work {
+            RepairWork::Refill { .. } => self.fragment_done(now, &copied, fx),
+            RepairWork::Replace { .. } => self.swap(now, copied, fx),
         }
-        let proposed = self.metadata.with_replaced(copied.first(), copied.targets());
-        let settled = self.metadata.settled_end(copied.first()).is_some();
-        assert!(settled || self.options.seeded != Seeded::NONE, "LedgerRepair I1: {} is settled", copied.first());
+    }
+
+    /// The metadata says from now on where the copies of the fragment are.
+    fn swap(&mut self, now: Now, copied: Box<Copying>, fx: &mut RepairEffects) {
+        let (first, seats, except) = (copied.first(), copied.seats(), copied.unreadable());
+        let proposed = self.metadata.with_replaced(first, &seats, except);
+        let parts = proposed.fragments.len() + 1 - self.metadata.fragments.len();
+        if proposed == self.metadata || parts > PARTS_MAX || (parts > 1 && proposed.fragments.len() > FRAGMENTS_MAX) {
+            return self.fragment_done(now, &copied, fx); // I7: the copies stay, and spare the next repair the work.
+        }
+        let settled = self.metadata.settled_end(first).is_some();
+        assert!(settled || self.options.seeded != Seeded::NONE, "LedgerRepair I1: {first} is settled");
         let cas = MetadataCas::start(self.reader.ids(), self.ledger, self.version, proposed, now, fx);
         self.phase = Phase::Swapping { copied, cas: Box::new(cas) };
+    }
+
+    fn fragment_done(&mut self, now: Now, copied: &Copying, fx: &mut RepairEffects) {
+        self.done_below = copied.end().max(copied.first().next());
+        self.unreadable.extend(copied.unreadable());
+        self.next_fragment(now, fx);
     }
 
     /// Something else was committed meanwhile. The copies still count when this fragment is as it was (I3).
@@ -440,8 +418,7 @@ impl LedgerRepair {
         let same = before == after && actual.metadata.settled_end(first) == Some(copied.end());
         self.adopt(actual);
         if same {
-            self.phase = Phase::Copying(copied);
-            return self.swap(now, fx);
+            return self.swap(now, copied, fx);
         }
         self.done_below = first;
         self.next_fragment(now, fx);
@@ -459,6 +436,11 @@ impl LedgerRepair {
     }
 
     fn done(&mut self, fx: &mut RepairEffects) {
+        if let (Some(first), Some(last)) = (self.unreadable.first(), self.unreadable.last()) {
+            let entries = self.unreadable.iter().map(|range| range.end.0.abs_diff(range.first.0)).sum();
+            let (ledger, first, last) = (self.ledger, first.first, last.end.previous());
+            return self.fail(RepairError::Unreadable { ledger, first, last, entries }, fx);
+        }
         if self.short {
             return self.fail(RepairError::NoReplacement { ledger: self.ledger }, fx);
         }
@@ -476,6 +458,13 @@ impl LedgerRepair {
         self.phase = Phase::Ended; // I6
         fx.push(LedgerEffect::Event(event));
     }
+}
+
+/// Who may have copies for a fragment.
+fn sources(metadata: &LedgerMetadata, copying: &Copying) -> BTreeSet<NodeId> {
+    let seats = copying.seats();
+    let bookies = metadata.fragment_of(copying.first()).bookies.iter().copied();
+    bookies.filter(|node| *node != VACANT && !seats.iter().any(|(_, target)| target == node)).collect()
 }
 
 /// How long copying `bytes` takes at this rate.

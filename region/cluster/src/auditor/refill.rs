@@ -173,7 +173,9 @@ impl Auditor {
     }
 
     pub(super) fn count_limbo(&mut self) {
-        (self.stats.ledgers_in_limbo, self.stats.ledgers_without_copies) = self.limbo.counts();
+        let (in_limbo, without_copies) = self.limbo.counts();
+        self.stats.ledgers_in_limbo = in_limbo;
+        self.stats.ledgers_without_copies = without_copies + self.tries.unreadable();
     }
 }
 

@@ -1,12 +1,13 @@
 //! Auditors on one store with model bookies.
 
 mod limbo;
+mod space;
 
 use super::*;
-use crate::{AliveRecord, NodeRecord};
+use crate::{AliveRecord, NodeLoad, NodeRecord};
 use base::{EntryData, EntryId};
 use bytes::Bytes;
-use ledger::{LedgerMetadata, LedgerState, ReplicationConfig};
+use ledger::{LedgerMetadata, LedgerState, RepairOptions, ReplicationConfig};
 use meta_api::{MetaState, Write};
 use wire::bookie::{AddOutcome, LacOutcome, ReadOutcome, StoredEntry};
 
@@ -22,6 +23,8 @@ struct World {
     auditor: Auditor,
     bookies: BTreeMap<NodeId, BTreeMap<(LedgerId, EntryId), EntryData>>,
     down: BTreeSet<NodeId>,
+    /// How many entries more a bookie takes, where there is a bound.
+    space: BTreeMap<NodeId, usize>,
     /// Which ledgers bookies may have lost something of, and at which loss.
     marks: BTreeMap<(NodeId, LedgerId), u32>,
     alarms: Vec<String>,
@@ -42,6 +45,7 @@ impl World {
             auditor: new_auditor(),
             bookies: BTreeMap::new(),
             down: BTreeSet::new(),
+            space: BTreeMap::new(),
             marks: BTreeMap::new(),
             alarms: Vec::new(),
             effects: VecDeque::new(),
@@ -133,7 +137,10 @@ impl World {
                     Ok(Some(response)) => response,
                     Err(request) => {
                         let held = self.bookies.get_mut(&to).filter(|_| up);
-                        bookie_answer(held, request)
+                        match space::refuse(to, held.as_deref(), &mut self.space, &request) {
+                            Some(refused) => refused,
+                            None => bookie_answer(held, request),
+                        }
                     }
                 };
                 self.auditor.handle_bookie(self.now, to, response, &self.view, &mut fx);

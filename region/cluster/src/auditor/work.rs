@@ -33,7 +33,8 @@ pub(super) enum Ended {
 pub(super) struct Work {
     key: String,
     machine: Machine,
-    pub(super) started: Mono,
+    pub(super) ledger: LedgerId,
+    started: Mono,
 }
 
 impl Work {
@@ -47,7 +48,7 @@ impl Work {
     ) -> (Self, Option<Ended>) {
         let mut inner = Effects::new();
         let repair = LedgerRepair::start(ids, ledger, metadata, work, options, now, &mut inner);
-        let work = Self { key, machine: Machine::Repairing(Box::new(repair)), started: now.mono };
+        let work = Self { key, machine: Machine::Repairing(Box::new(repair)), ledger, started: now.mono };
         let ended = work.pass_on(inner, fx).map(repaired);
         (work, ended)
     }
@@ -68,7 +69,7 @@ impl Work {
         };
         let mut inner = Effects::new();
         let recovery = LedgerRecovery::start(ids, ledger, metadata, options, placement, now, &mut inner);
-        let work = Self { key, machine: Machine::Ending(Box::new(recovery)), started: now.mono };
+        let work = Self { key, machine: Machine::Ending(Box::new(recovery)), ledger, started: now.mono };
         let ended = work.pass_on(inner, fx).map(closed);
         (work, ended)
     }
@@ -144,7 +145,15 @@ impl Work {
         }
     }
 
-    /// Entries and bytes copied so far.
+    /// When what was read so far is paid for.
+    pub(super) fn paid_at(&self) -> Mono {
+        match &self.machine {
+            Machine::Ending(_) => self.started,
+            Machine::Repairing(repair) => repair.paid_at(),
+        }
+    }
+
+    /// Copies that became durable so far, and their bytes.
     pub(super) fn copied(&self) -> (u64, u64) {
         match &self.machine {
             Machine::Ending(_) => (0, 0),

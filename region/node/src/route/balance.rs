@@ -42,6 +42,7 @@ impl Node {
         let own = NodeLoad { read_only: self.bookie.is_read_only(), ..self.broker.sample_load(now) };
         self.collect();
         self.broker.set_load(self.id, own.clone());
+        self.audit(|auditor, view, _| auditor.handle_view(now, view));
         self.balancer.set_excluded(self.broker.core().directory.dynamic_config(cluster::SHEDDING_EXCLUDED));
         let Some(view) = self.broker.core().cluster.view() else { return };
         let mut fx = Effects::new();

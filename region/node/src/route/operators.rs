@@ -35,6 +35,7 @@ impl Node {
         match frame {
             ClusterFrame::Load { units, read_only, bundles } => {
                 self.broker.set_load(from, heard(units, read_only, bundles));
+                self.audit(|auditor, view, _| auditor.handle_view(now, view));
             }
             ClusterFrame::Ask { incarnation, id, content } => {
                 let asker = Asker { node: from, incarnation, id };

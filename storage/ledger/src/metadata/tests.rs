@@ -93,3 +93,24 @@ fn a_seat_is_vacated_for_a_run_of_entries_and_only_where_there_is_room() {
     assert_eq!((vacated.fragments.as_slice(), vacated.check()), (expected.as_slice(), Ok(())));
     assert_eq!(metadata.with_vacated(NodeId(9), EntryId(0), EntryId(25)), metadata);
 }
+
+#[test]
+fn a_seat_is_given_but_for_some_entries_which_keep_their_bookies() {
+    let fragments = vec![fragment(0, &[1, 2, 3]), fragment(10, &[1, 2, 4])];
+    let state = LedgerState::Closed { last_entry: EntryId(19), length: 0 };
+    let metadata = LedgerMetadata { state, ..open(fragments) };
+    let range = |first, end| EntryRange { first: EntryId(first), end: EntryId(end) };
+    let of = |first: i64, except: &[EntryRange]| {
+        let replaced = metadata.with_replaced(EntryId(first), &[(1, NodeId(7))], except);
+        assert_eq!(replaced.check(), Ok(()));
+        replaced.fragments
+    };
+    assert_eq!(of(0, &[]), [fragment(0, &[1, 7, 3]), fragment(10, &[1, 2, 4])]);
+    let split = of(0, &[range(0, 1), range(4, 6), range(9, 10)]);
+    let parts = [(0, 2), (1, 7), (4, 2), (6, 7), (9, 2)].map(|(first, node)| fragment(first, &[1, node, 3]));
+    assert_eq!(split[..5], parts);
+    assert_eq!(of(10, &[range(15, 20)])[1..], [fragment(10, &[1, 7, 4]), fragment(15, &[1, 2, 4])]);
+    assert_eq!(of(0, &[range(0, 10)]), metadata.fragments);
+    let empty = open(vec![fragment(0, &[1, 2, 3])]).closed_at(EntryId::NONE, 0);
+    assert_eq!(empty.with_replaced(EntryId(0), &[(0, NodeId(9))], &[]).fragments, [fragment(0, &[9, 2, 3])]);
+}

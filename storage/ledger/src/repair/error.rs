@@ -7,9 +7,10 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RepairError {
     #[error(
-        "entry {entry} of ledger {ledger} cannot be read from any copy now; bring its bookies back, then try again"
+        "{entries} of the entries {first} to {last} of ledger {ledger} cannot be read from any copy now; bring its bookies \
+         back, then try again"
     )]
-    Unreadable { ledger: LedgerId, entry: EntryId },
+    Unreadable { ledger: LedgerId, first: EntryId, last: EntryId, entries: u64 },
     #[error("no bookie is available to take the place of a lost one of ledger {ledger}; add one")]
     NoReplacement { ledger: LedgerId },
     #[error("bookie {bookie} does not take the copies of ledger {ledger}; try again with another one")]

@@ -1,7 +1,7 @@
 //! The repair against bookies and a store that answer as they are told.
 
 use super::*;
-use crate::{Fragment, ReplicationConfig};
+use crate::{Fragment, Placement, ReplicationConfig};
 use base::{EntryData, OwnerId, Rng};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -178,11 +178,22 @@ fn answer(
             lifted.push(to);
             BookieResponse::Repaired { id, ledger, lifted: true }
         }
+        BookieRequest::Missing { id, ledger, range } => {
+            // Pages of seven entries.
+            let until = range.end.min(EntryId(range.first.0 + 7));
+            let mut ranges: Vec<EntryRange> = Vec::new();
+            for first in (range.first.0..until.0).map(EntryId).filter(|entry| !held.contains_key(entry)) {
+                match ranges.last_mut().filter(|last| last.end == first) {
+                    Some(last) => last.end = first.next(),
+                    None => ranges.push(EntryRange { first, end: first.next() }),
+                }
+            }
+            BookieResponse::Missing { id, ledger, until, ranges }
+        }
         BookieRequest::ReadLac { .. }
         | BookieRequest::Delete { .. }
         | BookieRequest::Repaired { .. }
-        | BookieRequest::Limbo { .. }
-        | BookieRequest::Missing { .. } => panic!("a repair does not ask this"),
+        | BookieRequest::Limbo { .. } => panic!("a repair does not ask this"),
     })
 }
 
@@ -193,14 +204,18 @@ fn check_swap(
     bookies: &BTreeMap<NodeId, BTreeMap<EntryId, EntryData>>,
 ) {
     assert_eq!(after.check(), Ok(()));
-    assert_eq!((before.state, before.fragments.len()), (after.state, after.fragments.len()), "LedgerRepair I3");
-    let changed: Vec<_> = before.fragments.iter().zip(&after.fragments).filter(|(b, a)| b != a).collect();
-    assert_eq!(changed.len(), 1, "LedgerRepair I3: one fragment at a time");
-    let (old, new) = changed[0];
-    let end = before.settled_end(old.first_entry).expect("LedgerRepair I1");
-    for node in new.bookies.iter().filter(|node| !old.bookies.contains(node)) {
-        let complete = (old.first_entry.0..end.0).all(|entry| bookies[node].contains_key(&EntryId(entry)));
-        assert!(complete, "LedgerRepair I2: bookie {node} has all of it");
+    assert_eq!(before.state, after.state, "LedgerRepair I3");
+    let of = |metadata: &LedgerMetadata, entry| metadata.fragment_of(EntryId(entry)).clone();
+    let changed: Vec<i64> = (0..20).filter(|e| of(before, *e).bookies != of(after, *e).bookies).collect();
+    let whole: BTreeSet<EntryId> = changed.iter().map(|entry| of(before, *entry).first_entry).collect();
+    assert_eq!(whole.len(), 1, "LedgerRepair I3: one fragment at a time");
+    for entry in changed {
+        let (old, new) = (of(before, entry), of(after, entry));
+        assert!(before.settled_end(old.first_entry).is_some(), "LedgerRepair I1");
+        for node in new.bookies.iter().filter(|node| !old.bookies.contains(node)) {
+            let has = bookies[node].contains_key(&EntryId(entry));
+            assert!(has, "LedgerRepair I2: bookie {node} has entry {entry}");
+        }
     }
 }
 
@@ -252,7 +267,7 @@ fn a_close_meanwhile_does_not_cost_the_copies_but_another_repair_does_the_rest()
 
     let mut setup = Setup::new(CLOSED);
     setup.start(Setup::replace(&[1], &[7]));
-    setup.store.metadata = setup.store.metadata.with_replaced(EntryId(0), &[(0, NodeId(9))]);
+    setup.store.metadata = setup.store.metadata.with_replaced(EntryId(0), &[(0, NodeId(9))], &[]);
     setup.store.version = 2;
     assert!(matches!(setup.run(), RepairEvent::Done { .. }), "LedgerRepair I3, I4");
     assert_eq!((setup.fragments()[0].clone(), setup.swaps), (vec![9, 2, 3], 0));
@@ -326,7 +341,102 @@ fn what_cannot_be_repaired_now_is_said_and_changes_nothing() {
     let mut setup = Setup::new(CLOSED);
     setup.bookies.retain(|node, _| *node == NodeId(7));
     setup.start(Setup::replace(&[3], &[7]));
-    assert_eq!(setup.run(), RepairEvent::Failed(RepairError::Unreadable { ledger, entry: EntryId(0) }));
+    let all = RepairError::Unreadable { ledger, first: EntryId(0), last: EntryId(19), entries: 20 };
+    assert_eq!((setup.run(), setup.swaps), (RepairEvent::Failed(all), 0));
+}
+
+#[test]
+fn what_a_repair_before_has_copied_is_not_copied_again() {
+    let mut setup = Setup::new(CLOSED);
+    for entry in [0, 1, 2, 6].map(EntryId) {
+        setup.bookies.get_mut(&NodeId(7)).unwrap().insert(entry, data(entry));
+    }
+    setup.start(Setup::replace(&[1], &[7]));
+    assert_eq!(setup.run(), RepairEvent::Done { entries: 6, bytes: 600, unsettled: false });
+    assert_eq!((setup.bookies[&NodeId(7)].len(), setup.fragments()[0].clone()), (10, vec![7, 2, 3]));
+}
+
+#[test]
+fn only_what_became_durable_counts_as_copied_and_what_was_read_is_paid_for() {
+    let mut setup = Setup::new(CLOSED);
+    setup.outcome = AddOutcome::ReadOnly;
+    setup.start(Setup::replace(&[1], &[7]));
+    assert!(matches!(setup.run(), RepairEvent::Failed(RepairError::BookieUnavailable { .. })));
+    let repair = setup.repair.as_ref().unwrap();
+    assert_eq!((repair.copied(), repair.paid_at()), ((0, 0), ms(300).mono));
+}
+
+/// None of bookies 1 to 4 has these.
+fn lose(setup: &mut Setup, entries: &[i64]) {
+    for (node, held) in &mut setup.bookies {
+        held.retain(|entry, _| node.0 == 7 || !entries.contains(&entry.0));
+    }
+}
+
+#[test]
+fn the_seat_is_taken_around_entries_that_no_copy_gives_and_later_there_too() {
+    let mut setup = Setup::new(CLOSED);
+    lose(&mut setup, &[3, 4, 8, 15]);
+    setup.bookies.remove(&NodeId(2));
+    setup.start(Setup::replace(&[2], &[1, 7]));
+    let error = RepairError::Unreadable { ledger: LEDGER, first: EntryId(3), last: EntryId(15), entries: 4 };
+    assert_eq!((setup.run(), setup.swaps), (RepairEvent::Failed(error), 2));
+    let firsts: Vec<i64> = setup.store.metadata.fragments.iter().map(|fragment| fragment.first_entry.0).collect();
+    assert_eq!(firsts, [0, 3, 5, 8, 9, 10, 15, 16], "LedgerRepair I7");
+    for entry in 0..20 {
+        let lacks = setup.store.metadata.fragment_of(EntryId(entry)).bookies.contains(&NodeId(2));
+        assert_eq!(lacks, [3, 4, 8, 15].contains(&entry), "LedgerRepair I2: {entry}");
+    }
+    // They are back: only they are copied.
+    for entry in [3, 4, 8, 15].map(EntryId) {
+        setup.bookies.get_mut(&NodeId(3)).unwrap().insert(entry, data(entry));
+    }
+    setup.events.clear();
+    setup.start(Setup::replace(&[2], &[1, 7]));
+    assert_eq!(setup.run(), RepairEvent::Done { entries: 4, bytes: 400, unsettled: false });
+    assert!(!setup.fragments().concat().contains(&2));
+}
+
+#[test]
+fn a_refill_goes_on_behind_what_no_copy_gives_and_does_not_lift_the_limbo() {
+    let mut setup = Setup::new(CLOSED);
+    lose(&mut setup, &[5, 11]);
+    setup.bookies.insert(NodeId(2), BTreeMap::new());
+    setup.start(refill(2, 20));
+    let error = RepairError::Unreadable { ledger: LEDGER, first: EntryId(5), last: EntryId(11), entries: 2 };
+    assert_eq!(setup.run(), RepairEvent::Failed(error));
+    assert_eq!((setup.bookies[&NodeId(2)].len(), setup.lifted.len(), setup.swaps), (16, 0, 0), "LedgerRepair I2");
+}
+
+#[test]
+fn a_fragment_that_would_fall_into_too_many_parts_waits_whole_and_keeps_its_copies() {
+    let mut setup = Setup::new(CLOSED);
+    let last = EntryId(99);
+    let replication = ReplicationConfig::new(3, 3, 2).unwrap();
+    let metadata = LedgerMetadata::new(replication, nodes(&[1, 2, 3]), 0).unwrap().closed_at(last, 0);
+    setup.store = VersionedMetadata { metadata, version: 1 };
+    for entry in (0..=last.0).map(EntryId) {
+        for node in [2, 3] {
+            setup.bookies.get_mut(&NodeId(node)).unwrap().insert(entry, data(entry));
+        }
+    }
+    lose(&mut setup, &(0..100).step_by(3).collect::<Vec<_>>());
+    setup.start(Setup::replace(&[1], &[7]));
+    assert!(matches!(setup.run(), RepairEvent::Failed(RepairError::Unreadable { entries: 34, .. })));
+    assert_eq!((setup.swaps, setup.bookies[&NodeId(7)].len()), (0, 66), "LedgerRepair I7");
+}
+
+#[test]
+fn a_bookie_that_does_not_answer_costs_its_timeout_once_when_entries_are_passed_over() {
+    let mut setup = Setup::new(CLOSED);
+    lose(&mut setup, &[3, 5, 7]);
+    setup.bookies.remove(&NodeId(1));
+    setup.bookies.insert(NodeId(2), BTreeMap::new());
+    setup.start(refill(0, 10));
+    assert!(matches!(setup.run(), RepairEvent::Failed(RepairError::Unreadable { entries: 3, .. })));
+    assert_eq!(setup.bookies[&NodeId(2)].len(), 7);
+    // Three tries and their pauses, 1 s for the bytes, and for each of the three one silent read and one question.
+    assert!(setup.now <= 3 * 100 + 1_000 + 3 * 50 + 50 + 100, "{} ms", setup.now);
 }
 
 #[test]

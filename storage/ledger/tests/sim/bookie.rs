@@ -6,7 +6,7 @@
 
 use base::{EntryData, EntryId, OwnerId};
 use std::collections::{BTreeMap, VecDeque};
-use wire::bookie::{AddOutcome, BookieRequest, BookieResponse, LacOutcome, ReadOutcome, StoredEntry};
+use wire::bookie::{AddOutcome, BookieRequest, BookieResponse, EntryRange, LacOutcome, ReadOutcome, StoredEntry};
 
 #[derive(Debug, Default)]
 pub(crate) struct ModelBookie {
@@ -131,11 +131,24 @@ impl ModelBookie {
             }
             BookieRequest::Delete { id, ledger } => BookieResponse::Deleted { id, ledger },
             BookieRequest::Repaired { id, ledger, .. } => BookieResponse::Repaired { id, ledger, lifted: true },
-            BookieRequest::Limbo { .. } | BookieRequest::Missing { .. } => unreachable!("only an auditor asks"),
+            BookieRequest::Missing { id, ledger, range } => {
+                BookieResponse::Missing { id, ledger, until: range.end, ranges: self.missing(range) }
+            }
+            BookieRequest::Limbo { .. } => unreachable!("only an auditor asks"),
             BookieRequest::Add { id, ledger, entry, .. } => {
                 BookieResponse::Added { id, ledger, entry, outcome: AddOutcome::Unknown }
             }
         }
+    }
+
+    fn missing(&self, range: EntryRange) -> Vec<EntryRange> {
+        let held = self.entries.range(range.first..range.end.max(range.first)).map(|(entry, _)| *entry);
+        let ends = held.chain([range.end]).scan(range.first, |next, held| {
+            let gap = EntryRange { first: *next, end: held };
+            *next = held.next();
+            Some(gap)
+        });
+        ends.filter(|gap| gap.first < gap.end).collect()
     }
 
     fn read(&self, from: EntryId, entries_max: u32, bytes_max: u32) -> ReadOutcome {

@@ -2,7 +2,7 @@
 
 use crate::check::Violation;
 use base::EntryId;
-use ledger::{LedgerMetadata, LedgerState, MetadataOutcome, VersionedMetadata};
+use ledger::{Fragment, LedgerMetadata, LedgerState, MetadataOutcome, VersionedMetadata};
 
 #[derive(Debug)]
 pub(crate) struct ModelStore {
@@ -29,13 +29,25 @@ impl ModelStore {
     }
 }
 
-/// R2: other bookies in one settled fragment, nothing else.
-fn is_repair(before: &LedgerMetadata, after: &LedgerMetadata) -> bool {
-    let borders = |metadata: &LedgerMetadata| metadata.fragments.iter().map(|f| f.first_entry).collect::<Vec<_>>();
-    let changed: Vec<_> = before.fragments.iter().zip(&after.fragments).filter(|(old, new)| old != new).collect();
-    let settled = changed.iter().all(|(old, _)| before.settled_end(old.first_entry).is_some());
+/// The fragment of before that a repair changed, and what stands in its place: the same one with other bookies, or parts of it.
+pub(crate) fn repaired<'a>(
+    before: &'a LedgerMetadata,
+    after: &'a LedgerMetadata,
+) -> Option<(&'a Fragment, &'a [Fragment])> {
+    let (old, new) = (&before.fragments, &after.fragments);
     let same = before.state == after.state && before.replication == after.replication;
-    same && borders(before) == borders(after) && changed.len() == 1 && settled
+    let mut found = old.iter().enumerate().filter_map(|(index, fragment)| {
+        let end = (new.len() + index + 1).checked_sub(old.len())?;
+        let parts =
+            new.get(index..end).filter(|parts| parts.first().map(|p| p.first_entry) == Some(fragment.first_entry))?;
+        (new[..index] == old[..index] && new[end..] == old[index + 1..]).then_some((fragment, parts))
+    });
+    found.next().filter(|_| same && old != new)
+}
+
+/// R2: other bookies in one settled fragment or parts of it, nothing else.
+fn is_repair(before: &LedgerMetadata, after: &LedgerMetadata) -> bool {
+    repaired(before, after).is_some_and(|(fragment, _)| before.settled_end(fragment.first_entry).is_some())
 }
 
 /// A ledger's metadata goes only forward.

@@ -160,15 +160,15 @@ proptest! {
             (1..4).filter(|node| world.bookies[&NodeId(*node)].contains_key(&(LedgerId(ledger), EntryId(entry)))).count()
         };
         let gone: Vec<(u64, i64)> = (100..108).flat_map(|l| (0..12).map(move |e| (l, e))).filter(|(l, e)| held(&world, *l, *e) == 0).collect();
-        world.run(1_000);
+        world.run(3_000);
         for ledger in 100..108 {
             let hopeless = gone.iter().any(|(of, _)| *of == ledger);
             for node in 1..4 {
                 prop_assert!(hopeless || !world.marks.contains_key(&(NodeId(node), LedgerId(ledger))));
             }
             for entry in 0..12 {
-                let complete = held(&world, ledger, entry) == 3;
-                prop_assert!(complete || hopeless, "{ledger}:{entry}");
+                let copies = held(&world, ledger, entry);
+                prop_assert_eq!(copies, if gone.contains(&(ledger, entry)) { 0 } else { 3 }, "{}:{}", ledger, entry);
             }
         }
         let lost: BTreeSet<u64> = gone.iter().map(|(ledger, _)| *ledger).collect();

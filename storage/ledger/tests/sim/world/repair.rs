@@ -12,6 +12,7 @@
 use super::{Event, LEDGER, LIVENESS_US, World};
 use crate::check::Violation;
 use crate::plan::REPAIRERS;
+use crate::store::repaired;
 use base::{Effects, EntryId, NodeId, Now, OwnerId};
 use ledger::{
     LedgerEffect, LedgerMetadata, LedgerRepair, Placement, RepairError, RepairEvent, RepairWork, RequestIds,
@@ -92,16 +93,14 @@ impl World {
         self.schedule_tick(client, deadline)
     }
 
-    /// R1, after a step of the metadata that changed no state and no border of a fragment.
+    /// R1, after a step of the metadata.
     pub(super) fn check_repaired(&self, before: &LedgerMetadata) -> Result<(), Violation> {
         let after = &self.store.current.metadata;
-        let borders = |metadata: &LedgerMetadata| metadata.fragments.iter().map(|f| f.first_entry).collect::<Vec<_>>();
-        if before.state != after.state || borders(before) != borders(after) {
-            return Ok(());
-        }
-        for (old, new) in before.fragments.iter().zip(&after.fragments) {
-            if let (false, Some(end)) = (old == new, after.settled_end(new.first_entry)) {
-                self.check_copies(after, new.first_entry.0..=end.previous().0)?;
+        let Some((old, parts)) = repaired(before, after) else { return Ok(()) };
+        let settled = parts.iter().filter(|part| *part != old && before.settled_end(old.first_entry).is_some());
+        for part in settled {
+            if let Some(end) = after.settled_end(part.first_entry) {
+                self.check_copies(after, part.first_entry.0..=end.previous().0)?;
             }
         }
         Ok(())
