@@ -4,6 +4,7 @@ A cut is the file system's own: from then on every write and sync fails, and wha
 mounted again, names of files included. What the kernel had already written back stays, as on a disk.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -51,6 +52,16 @@ def command(*words):
 
 
 class Disk:
+def fill(path):
+    """Takes what is free, to the last byte."""
+    with open(path, "wb", buffering=0) as file:
+        for size in (MIB, 4096, 1):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)):
+                    pass
+        os.fsync(file.fileno())
+
+
     def __init__(self, image, folder, size):
         self.image, self.folder = image, folder
         with open(image, "wb") as file:
