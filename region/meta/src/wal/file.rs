@@ -42,6 +42,8 @@ pub(crate) struct LogFile {
     tail: u64,
     /// Length of the file: groups, then zeros.
     allocated: u64,
+    /// The part of that length which an fsync has confirmed.
+    lasting: u64,
     next_seq: u64,
     durable_seq: u64,
     prev_crc: u32,
@@ -107,7 +109,8 @@ impl LogFile {
             options,
             header: found.header,
             tail: to_u64(found.tail),
-            allocated: to_u64(bytes.len()).max(to_u64(found.tail)),
+            allocated: to_u64(bytes.len()),
+            lasting: to_u64(bytes.len()),
             next_seq: found.next_seq,
             durable_seq: found.next_seq - 1,
             prev_crc: found.prev_crc,
@@ -130,8 +133,12 @@ impl LogFile {
             self.next_seq += 1;
         }
         let end = self.tail + to_u64(bytes.len());
-        if end > self.allocated {
-            self.grow_to(end)?;
+        // Wal I6
+        if end >= self.allocated {
+            self.grow_to(end + 1)?;
+        }
+        if end >= self.lasting {
+            self.sync_length()?;
         }
         self.file.write_all_at(&bytes, self.tail).map_err(|source| self.failed("write", source))?;
         self.tail = end;
@@ -140,7 +147,7 @@ impl LogFile {
 
     /// Makes everything appended so far durable.
     pub(crate) fn sync(&mut self) -> Result<(), IoFailure> {
-        self.file.sync_data().map_err(|source| self.failed("sync", source))?;
+        self.sync_length()?;
         assert!(self.durable_seq < self.next_seq, "Wal I2: what is durable was written");
         self.durable_seq = self.next_seq - 1;
         Ok(())
@@ -160,9 +167,9 @@ impl LogFile {
         if self.room() >= room_min {
             return Ok(());
         }
-        self.grow_to(self.tail + room_min)?;
+        self.grow_to(self.tail + room_min + 1)?;
         // The new length is a change of the inode; paid here, it is not paid by the next write that somebody awaits.
-        self.file.sync_data().map_err(|source| self.failed("sync", source))
+        self.sync_length()
     }
 
     /// Replaces the file by one that holds just these groups; durable when this returns.
@@ -183,7 +190,7 @@ impl LogFile {
 
     /// Bytes that can be appended without growing the file.
     pub(crate) fn room(&self) -> u64 {
-        self.allocated - self.tail
+        self.allocated.saturating_sub(self.tail + 1) // Wal I6
     }
 
     /// Bytes up to the tail.
@@ -214,7 +221,8 @@ impl LogFile {
         let tail = to_u64(FILE_HEADER_LEN);
         let durable_seq = header.first_seq - 1;
         let next_seq = header.first_seq;
-        let mut file = Self { path, file, options, header, tail, allocated: tail, next_seq, durable_seq, prev_crc };
+        let (allocated, lasting) = (tail, 0);
+        let mut file = Self { path, file, options, header, tail, allocated, lasting, next_seq, durable_seq, prev_crc };
         file.grow_to(options.ahead_bytes)?;
         Ok(file)
     }
@@ -248,6 +256,13 @@ impl LogFile {
             self.file.write_all_at(zeros, self.allocated).map_err(|source| self.failed("grow", source))?;
             self.allocated += len;
         }
+        Ok(())
+    }
+
+    /// After this the file has its present length whatever happens.
+    fn sync_length(&mut self) -> Result<(), IoFailure> {
+        self.file.sync_data().map_err(|source| self.failed("sync", source))?;
+        self.lasting = self.allocated;
         Ok(())
     }
 

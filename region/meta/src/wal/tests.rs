@@ -270,6 +270,20 @@ fn a_file_that_was_cut_short_is_refused_and_a_step_half_grown_is_not() {
 }
 
 #[test]
+fn no_group_ends_where_the_file_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut file = LogFile::create(&path, 1, 77, SMALL).unwrap();
+    let step = SMALL.ahead_bytes;
+    for end in [step, 2 * step, 5 * step] {
+        let body = vec![7; usize::try_from(end - file.used()).unwrap() - 48];
+        file.append(&[Bytes::from(body)]).unwrap();
+        assert_eq!((file.used(), std::fs::metadata(&path).unwrap().len()), (end, end + step), "Wal I6");
+        assert!(file.room() < step, "what stays free at the end is no room");
+    }
+}
+
+#[test]
 fn a_torn_tail_is_zeroed_and_the_log_goes_on_behind_it() {
     let vote = encoded(&LogRecord::Vote(Vote::new(1, 1)));
     let written = write_log(&[&vote, &vote]);
