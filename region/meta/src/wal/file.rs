@@ -70,7 +70,7 @@ pub(crate) struct FoundRecord {
 impl LogFile {
     /// Creates the log of a new node. The file gets its name once its header is durable.
     pub(crate) fn create(path: &Path, node: u64, stream: u64, options: FileOptions) -> Result<Self, IoFailure> {
-        let header = FileHeader { node, stream, first_seq: 1 };
+        let header = FileHeader { node, stream, first_seq: 1, room_first: true };
         let mut file = Self::create_unnamed(path, header, options)?;
         file.sync()?;
         file.take_name(path)?;
@@ -92,7 +92,7 @@ impl LogFile {
         };
         let found = scan(&bytes).map_err(damaged)?;
         let step = usize::try_from(options.ahead_bytes).unwrap_or(usize::MAX).max(1);
-        check_length(&found, bytes.len(), step).map_err(damaged)?;
+        check_length(&bytes, &found, step).map_err(damaged)?;
         let records = read_records(&bytes, &found).map_err(damaged)?;
         let torn_bytes = to_u64(found.torn.len());
         // Zeroed in place: giving the space back and asking for it again would fail on a full disk.
@@ -177,7 +177,7 @@ impl LogFile {
     /// # Errors
     /// When the disk is full the old file stays in use and is whole.
     pub(crate) fn replace(&mut self, bodies: &[Bytes]) -> Result<(), IoFailure> {
-        let header = FileHeader { first_seq: self.next_seq, ..self.header };
+        let header = FileHeader { first_seq: self.next_seq, room_first: true, ..self.header };
         let new = Self::create_unnamed(&self.path, header, self.options).and_then(|new| new.filled(bodies));
         let mut new = new.inspect_err(|_| {
             // What was written of it holds space that the old file may need. A leftover is harmless: nothing opens it.
