@@ -18,12 +18,18 @@ MIB = 1 << 20
 
 
 def enter_own_mounts():
-    """Runs this script again where its mounts are its own: they are gone when it ends, however it ends."""
+    """Runs this script again where its mounts are its own: they are gone when it ends, however it ends. Where that cannot be,
+    it says so and ends."""
     if os.environ.get("OWN_MOUNTS"):
         return
+    own = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-r", "-m"]
+    try:
+        command(*own, "true")
+    except (AssertionError, OSError) as refused:
+        print(f"NOT RUN: needs a system with mounts of its own: {refused}")
+        sys.exit(0)
     os.environ["OWN_MOUNTS"] = "yes"
-    own = ["-m"] if os.geteuid() == 0 else ["-r", "-m"]
-    os.execvp("unshare", ["unshare", *own, sys.executable, *sys.argv])
+    os.execvp("unshare", [*own, sys.executable, *sys.argv])
 
 
 def possible():
@@ -46,12 +52,6 @@ def possible():
     return None
 
 
-def command(*words):
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr.strip()}"
-
-
-class Disk:
 def fill(path):
     """Takes what is free, to the last byte."""
     with open(path, "wb", buffering=0) as file:
@@ -62,6 +62,12 @@ def fill(path):
         os.fsync(file.fileno())
 
 
+def command(*words):
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr.strip()}"
+
+
+class Disk:
     def __init__(self, image, folder, size):
         self.image, self.folder = image, folder
         with open(image, "wb") as file:
