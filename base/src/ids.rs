@@ -23,6 +23,14 @@ pub struct Epoch(pub u64);
 pub struct LedgerId(pub u64);
 
 impl LedgerId {
+    /// What the keys of all ledgers begin with.
+    pub const KEYS: &str = "/ledgers/";
+
+    /// Where a region's metadata holds what is known of the ledger.
+    pub fn key(self) -> String {
+        format!("{}{self}", Self::KEYS)
+    }
+
     /// Puts the region number above the counter.
     ///
     /// # Panics

@@ -1,4 +1,4 @@
-//! The one place that knows how metadata keys are laid out.
+//! The one place that knows how metadata keys are laid out; that of a ledger, which storage needs as well, is `LedgerId::key`.
 //!
 //! **What**  Builders (`tenant_key`, `topic_key`, …), prefixes for range reads and watches, and [`Key::parse`], which reads
 //! a key back. Local topic names are percent-encoded, so that a slash always separates parts.
@@ -28,7 +28,7 @@ pub const PARTITIONED: &str = "/partitioned/";
 pub const TOPICS: &str = "/topics/";
 pub const TOPIC_POLICIES: &str = "/topic-policies/";
 pub const MANAGED_LEDGERS: &str = "/ml/";
-pub const LEDGERS: &str = "/ledgers/";
+pub const LEDGERS: &str = LedgerId::KEYS;
 pub const SCHEMAS: &str = "/schemas/";
 pub const DYNAMIC_CONFIG: &str = "/dynamic-config/";
 /// What each node of the region is and where it is reached.
@@ -119,7 +119,7 @@ impl Key {
             Self::Topic(topic) => topic_key(topic),
             Self::TopicPolicies(topic) => topic_policies_key(topic),
             Self::ManagedLedger(topic) => managed_ledger_key(topic),
-            Self::Ledger(id) => ledger_key(*id),
+            Self::Ledger(id) => id.key(),
             Self::LedgerCounter => LEDGER_COUNTER.to_owned(),
             Self::DynamicConfig(name) => dynamic_config_key(name),
             Self::Node(node) => node_key(*node),
@@ -182,10 +182,6 @@ pub fn managed_ledger_key(topic: &TopicName) -> String {
 
 pub fn managed_ledgers_prefix(namespace: &NamespaceName) -> String {
     format!("{MANAGED_LEDGERS}{namespace}/")
-}
-
-pub fn ledger_key(ledger: LedgerId) -> String {
-    format!("{LEDGERS}{ledger}")
 }
 
 /// The schema record of a topic. All partitions and both domains of a name share one schema, as in Pulsar.

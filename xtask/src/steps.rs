@@ -19,6 +19,8 @@ pub(crate) enum Outcome {
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
     done: Vec<(String, Outcome, Duration)>,
+    /// Parts of steps that this machine could not run.
+    left_out: Vec<String>,
 }
 
 impl Steps {
@@ -45,11 +47,19 @@ impl Steps {
             .unwrap_or(0)
     }
 
-    /// Prints all steps once more, and gives the exit code.
+    /// Part of a step could not run on this machine, `what` says which and why: said at the very end, and no failure.
+    pub(crate) fn leave_out(&mut self, what: &str) {
+        self.left_out.push(what.to_owned());
+    }
+
+    /// Prints all steps once more and what was left out of them, and gives the exit code.
     pub(crate) fn finish(self) -> ExitCode {
         eprintln!("\n==> summary");
         for (name, outcome, took) in &self.done {
             eprintln!("    {}", line(name, outcome, *took));
+        }
+        for what in &self.left_out {
+            eprintln!("    NOT RUN             {what}");
         }
         ExitCode::from(self.first_failure())
     }
@@ -123,6 +133,14 @@ mod tests {
         let outcome = steps.run("campaign", || Outcome::Missing("no binary".to_owned()));
         assert_eq!(outcome, Outcome::Missing("no binary".to_owned()));
         assert_eq!(steps.first_failure(), 1);
+    }
+
+    #[test]
+    fn what_a_machine_cannot_run_of_a_step_is_no_failure() {
+        let mut steps = Steps::default();
+        steps.run("live tests", || Outcome::Passed);
+        steps.leave_out("power_cut.py: needs root");
+        assert_eq!((steps.left_out.len(), steps.first_failure()), (1, 0));
     }
 
     #[test]

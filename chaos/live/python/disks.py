@@ -4,6 +4,7 @@ A cut is the file system's own: from then on every write and sync fails, and wha
 mounted again, names of files included. What the kernel had already written back stays, as on a disk.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -17,12 +18,18 @@ MIB = 1 << 20
 
 
 def enter_own_mounts():
-    """Runs this script again where its mounts are its own: they are gone when it ends, however it ends."""
+    """Runs this script again where its mounts are its own: they are gone when it ends, however it ends. Where that cannot be,
+    it says so and ends."""
     if os.environ.get("OWN_MOUNTS"):
         return
+    own = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-r", "-m"]
+    try:
+        command(*own, "true")
+    except (AssertionError, OSError) as refused:
+        print(f"NOT RUN: needs a system with mounts of its own: {refused}")
+        sys.exit(0)
     os.environ["OWN_MOUNTS"] = "yes"
-    own = ["-m"] if os.geteuid() == 0 else ["-r", "-m"]
-    os.execvp("unshare", ["unshare", *own, sys.executable, *sys.argv])
+    os.execvp("unshare", [*own, sys.executable, *sys.argv])
 
 
 def possible():
@@ -43,6 +50,16 @@ def possible():
         finally:
             disk.unmount()
     return None
+
+
+def fill(path):
+    """Takes what is free, to the last byte."""
+    with open(path, "wb", buffering=0) as file:
+        for size in (MIB, 4096, 1):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)):
+                    pass
+        os.fsync(file.fileno())
 
 
 def command(*words):

@@ -295,15 +295,15 @@ class CookieWriteFails(WriteFails):
     """A start cannot write who it is: it ends, wherever that fails, and the next one is no old copy of itself."""
 
     # The first file is written before the metadata is asked for the next incarnation, the second one after it has agreed.
-    WAYS = ("write:error=EIO:when=1", "fsync:error=EIO:when=1", "rename:error=EIO:when=1", "write:retval=0:when=1",
-            "fsync:error=EIO:when=2", "rename:error=EIO:when=2")
+    WAYS = ("write:error=EIO:when=1", "fsync:error=EIO:when=1", "renameat2:error=EIO:when=1", "write:retval=0:when=1",
+            "fsync:error=EIO:when=2", "renameat2:error=EIO:when=2")
 
     def inject(self, cluster, net, node):
         node.kill()
         before = node.before
         for way in self.WAYS:
             call, how = way.split(":", 1)
-            path = os.path.join(node.folder, "data", "node.json.new")
+            path = os.path.join(node.folder, "data", "node.json.spare")
             node.before = [*before, "strace", "-f", "-o", os.path.join(node.folder, "strace.txt"), "-P", path,
                            "-e", f"trace={call}", "-e", f"inject={call}:{how}"]
             node.launch()

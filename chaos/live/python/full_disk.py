@@ -6,12 +6,14 @@ import sys
 import time
 
 import pulsar
-from disks import enter_own_mounts
+
+import disks
 from region import Region, until
 from wire import PERSISTENCE_ERROR, SERVICE_NOT_READY, payload
 
 DISK, BALLAST, PIECE = 640 << 20, 200 << 20, 512 * 1024
 TOPIC, SMALL = "persistent://public/default/full", "persistent://public/default/small"
+PROPERTIES = "/admin/v2/namespaces/public/default/properties"
 
 
 def fill(producer):
@@ -41,7 +43,7 @@ def check_words(region):
 
 
 def main():
-    enter_own_mounts()
+    disks.enter_own_mounts()
     disk = os.path.join(sys.argv[1], "disk")
     os.makedirs(disk)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", disk], check=True)
@@ -66,9 +68,15 @@ def main():
     assert late.receive(10000).data() == b"before"
     status, answer = region.ask("PUT", "/admin/v2/namespaces/public/while-full")
     assert status == 204 or (status in (500, 503, 507) and answer["reason"]), (status, answer)
-    # A restart on the full disk keeps what was acknowledged.
+    # A restart on the full disk keeps what was acknowledged, also when not a byte is free and the metadata takes nothing more.
+    disks.fill(crumbs := os.path.join(disk, "crumbs"))
+    for size in (60_000, 1000, 1):
+        until("the metadata takes nothing more", lambda: region.ask("PUT", PROPERTIES, {"filler": "x" * size})[0] == 503)
     region.kill()
+    disks.fill(more := os.path.join(disk, "more-crumbs"))
     region.start()
+    for path in (crumbs, more):
+        os.unlink(path)
     first = consumer.receive(20000)
     assert first.data().startswith(b"0:"), first.data()[:10]
     # Space comes back: publishing does, without a restart.

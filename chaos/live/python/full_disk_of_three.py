@@ -1,8 +1,7 @@
 """The disk of one node of three fills up: publishing goes on with the two others, reading and acknowledging too. The full node
-starts again while it is full, and takes part again, without a restart, when space was freed. That is too little for all that it
-missed, so the disk fills up again; when more is freed, it has got everything, and no more than it lacked."""
+starts again while not a byte is free, serves readers, and takes part again, without a restart, when space was freed. That is too
+little for all that it missed, so the disk fills up again; when more is freed, it has got everything, and no more than it lacked."""
 
-import contextlib
 import os
 import sys
 import time
@@ -11,6 +10,7 @@ import pulsar
 
 import disks
 from cluster import Cluster
+from members import move, passport
 from region import until
 from repair import lacking, metric
 from steady import TOPIC, Writer, measured, read_all
@@ -26,14 +26,8 @@ def log_files(node):
     return len(os.listdir(os.path.join(node.folder, "data", "log")))
 
 
-def fill(path):
-    """Takes what is free, to the last byte."""
-    with open(path, "wb", buffering=0) as file:
-        for size in (disks.MIB, 4096, 1):
-            with contextlib.suppress(OSError):
-                while file.write(bytes(size)):
-                    pass
-        os.fsync(file.fileno())
+def number(body):
+    return int.from_bytes(body[:8], "big")
 
 
 class Bulk:
@@ -79,19 +73,24 @@ def main(folder):
         writer.goes_on("while one disk is full")
         told["pause_s"] = writer.longest_pause_since(began)
         assert node.running(), "the node whose disk is full ended"
-        assert read_all(cluster, bulk.count, BULK, lambda data: int.from_bytes(data[:8], "big")) == list(range(bulk.count))
-        # Nor does it end when not even a small file has room: its stamp waits.
-        fill(crumbs := os.path.join(disk.folder, "crumbs"))
-        until("a stamp finds no room", lambda: "no room for a stamp" in node.logged() or not node.running())
+        assert read_all(cluster, bulk.count, BULK, number) == list(range(bulk.count))
+        # Nor does it end when not even a small file has room: its stamps are written in place.
+        disks.fill(crumbs := os.path.join(disk.folder, "crumbs"))
+        stamp = lambda: passport(os.path.join(node.folder, "data")).get("stamping", 0)
+        before = stamp()
+        until("a stamp while not a byte is free", lambda: stamp() > before or not node.running())
         assert node.running(), "the node on a disk without a free byte ended"
         writer.goes_on("while not a byte is free")
-        os.unlink(crumbs)
-        # It starts while it is full.
+        # It starts without a free byte, and serves what it is asked for.
         node.kill()
+        disks.fill(more := os.path.join(disk.folder, "more-crumbs"))
         node.start()
+        move(cluster, BULK, node)
+        assert read_all(cluster, bulk.count, BULK, number) == list(range(bulk.count)), "a full owner serves readers"
         bulk.send()
         writer.goes_on("after the full node was started again")
-        os.unlink(ballasts[0])
+        for path in (crumbs, more, ballasts[0]):
+            os.unlink(path)
         freed = time.monotonic()
         until("the node that has space again takes entries", lambda: bulk.send() or log_files(node) > told["log_files"][full], 60)
         told["takes_part_after_s"] = round(time.monotonic() - freed, 2)
@@ -103,7 +102,7 @@ def main(folder):
         told["longest_pause_s"] = writer.longest_pause_since(began)
         other.start()
         writer.stop()
-        assert read_all(cluster, bulk.count, BULK, lambda data: int.from_bytes(data[:8], "big")) == list(range(bulk.count))
+        assert read_all(cluster, bulk.count, BULK, number) == list(range(bulk.count))
         assert read_all(cluster, len(writer.sent)) == writer.sent, "a receipt without its message"
         assert told["longest_pause_s"] <= PAUSE_MAX_S, told
         bulk.client.close()

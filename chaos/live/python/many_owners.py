@@ -7,6 +7,7 @@ import time
 
 import pulsar
 from cluster import Cluster
+from members import move
 from region import until
 
 PARTITIONS = 12
@@ -33,12 +34,6 @@ def owners(cluster):
     return {index: cluster.owner(partition(index)).index for index in range(PARTITIONS)}
 
 
-def up(node):
-    """Where the nodes that count as up answer HTTP, as this one knows."""
-    shown = done(node, "GET", "/admin/v2/cluster/status", status=200)["nodes"]
-    return [one["httpUrl"].removeprefix("http://") for one in shown if one["up"]]
-
-
 def spread_out(cluster):
     """Every node serves partitions: bundles of a node with several go to one without."""
     while True:
@@ -48,12 +43,7 @@ def spread_out(cluster):
             return found
         count = lambda node: list(found.values()).count(node)
         index = next(index for index, owner in found.items() if owner == max(found.values(), key=count))
-        bundle = cluster.http("GET", f"/lookup/v2/topic/{partition(index).replace('://', '/')}/bundle")
-        target = f"127.0.0.1:{without[0].ports['http']}"
-        owner = cluster.nodes[found[index]]
-        until("the target counts as up where it is asked", lambda: target in up(owner))
-        done(owner, "PUT", f"/admin/v2/namespaces/{NAMESPACE}/{bundle}/unload?destinationBroker={target}")
-        until("the bundle has moved", lambda: owners(cluster)[index] == without[0].index)
+        move(cluster, partition(index), without[0])
 
 
 def publish(cluster):

@@ -4,7 +4,7 @@ import json
 import os
 
 from cluster import Node, free_ports
-from region import run
+from region import run, until
 
 CONFIG, REFUSED = 78, 1
 
@@ -51,3 +51,23 @@ def join(cluster, index, net=None, **changes):
 
 def votes(cluster, id):
     return nodes(cluster).get(id, {}).get("metadata") in ("voter", "leader")
+
+
+def up(node):
+    """Where the nodes that count as up answer HTTP, as this one knows."""
+    status, shown = node.ask("GET", "/admin/v2/cluster/status")
+    assert status == 200, (status, shown)
+    return [one["httpUrl"].removeprefix("http://") for one in shown["nodes"] if one["up"]]
+
+
+def move(cluster, topic, node):
+    """Moves the bundle of a topic to a node, and waits until that node owns it."""
+    namespace = topic.split("://")[1].rsplit("/", 1)[0]
+    bundle = cluster.http("GET", f"/lookup/v2/topic/{topic.replace('://', '/')}/bundle")
+    owner, target = cluster.owner(topic), f"{node.host}:{node.ports['http']}"
+    if owner is node:
+        return
+    until("the target counts as up where it is asked", lambda: target in up(owner))
+    status, answer = owner.ask("PUT", f"/admin/v2/namespaces/{namespace}/{bundle}/unload?destinationBroker={target}")
+    assert status == 204, (status, answer)
+    until("the bundle has moved", lambda: cluster.owner(topic) is node)

@@ -13,5 +13,5 @@ mod tls;
 mod trust;
 
 pub use identity::{Identity, IdentityError};
-pub use tls::{RegionVerifier, client_config, provider, server_config};
+pub use tls::{Accept, OneRegion, RegionVerifier, Verifier, client_config, provider, server_config};
 pub use trust::{PresentedChain, Trust, TrustError, region_host};

@@ -11,6 +11,7 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CipherSuite, DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use std::fmt;
 use std::sync::Arc;
 
 /// The cryptography in use. A dialler asks for AES with keys of 128 bits first: it keeps secrets as long as the key exchange
@@ -65,17 +66,26 @@ pub fn client_config(
     Ok(config)
 }
 
-/// Accepts the certificate of one region, whichever side presents it.
+/// Whom one side of a handshake accepts.
+pub trait Accept: fmt::Debug + Send + Sync {
+    /// Whether the other side may be who its certificate says.
+    ///
+    /// # Errors
+    /// What is wrong with the certificate.
+    fn check(&self, chain: PresentedChain<'_>, provider: &Arc<CryptoProvider>) -> Result<(), rustls::Error>;
+}
+
+/// An [`Accept`] as rustls wants it on either side: who is accepted is decided there, that they hold the certificate's key is
+/// proved here.
 #[derive(Clone, Debug)]
-pub struct RegionVerifier {
-    region: RegionName,
-    trust: Trust,
+pub struct Verifier<A> {
+    accept: A,
     provider: Arc<CryptoProvider>,
 }
 
-impl RegionVerifier {
-    pub fn new(region: RegionName, trust: Trust) -> Self {
-        Self { region, trust, provider: provider() }
+impl<A: Accept> Verifier<A> {
+    pub fn of(accept: A) -> Self {
+        Self { accept, provider: provider() }
     }
 
     fn verify(
@@ -84,11 +94,33 @@ impl RegionVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
-        self.trust.verify(&self.region, PresentedChain { leaf, intermediates, now }, &self.provider)
+        self.accept.check(PresentedChain { leaf, intermediates, now }, &self.provider)
     }
 }
 
-impl ServerCertVerifier for RegionVerifier {
+/// Accepts the certificate of one region, whichever side presents it.
+pub type RegionVerifier = Verifier<OneRegion>;
+
+/// One region and its trust.
+#[derive(Clone, Debug)]
+pub struct OneRegion {
+    region: RegionName,
+    trust: Trust,
+}
+
+impl RegionVerifier {
+    pub fn new(region: RegionName, trust: Trust) -> Self {
+        Self::of(OneRegion { region, trust })
+    }
+}
+
+impl Accept for OneRegion {
+    fn check(&self, chain: PresentedChain<'_>, provider: &Arc<CryptoProvider>) -> Result<(), rustls::Error> {
+        self.trust.verify(&self.region, chain, provider)
+    }
+}
+
+impl<A: Accept> ServerCertVerifier for Verifier<A> {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
@@ -124,7 +156,7 @@ impl ServerCertVerifier for RegionVerifier {
     }
 }
 
-impl ClientCertVerifier for RegionVerifier {
+impl<A: Accept> ClientCertVerifier for Verifier<A> {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

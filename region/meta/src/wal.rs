@@ -17,6 +17,8 @@
 //! - I4  behind the last group there are only zeros.
 //! - I5  before a group is durable the file has grown by a whole step behind it: a file that ends within a step of durable
 //!   groups was cut short.
+//! - I6  a group is written only where the file's length is durable already, and never up to its end: a group that reaches the
+//!   end was cut off. The header says whether this holds: files of older versions are read without it, until a rewrite.
 //!
 //! **Torn or damaged**  A group that does not read is a torn tail, and is cut, unless a later readable group says
 //! through I2 that it had been durable: then bytes that were promised are gone, and the file is refused. So that the

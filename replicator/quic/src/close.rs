@@ -60,7 +60,7 @@ fn alert_here(code: u64, reason: &str, region: &RegionName) -> String {
     }
     format!(
         "the certificate presented is not one of region {region} ({reason}): its CA must match the region's \
-         replicatorTrust and its name must be {}; compare with `meridian geo invite` there",
+         replicatorTrust and its name must be {}; compare with `meridian admin clusters get {region}` there",
         region_host(region)
     )
 }

@@ -6,13 +6,10 @@
 use crate::peers::PeerTable;
 use crate::{Identity, OpenError, Trust};
 use base::RegionName;
-use identity::{PresentedChain, RegionVerifier, provider};
+use identity::{Accept, PresentedChain, RegionVerifier, Verifier};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use rustls::CertificateError;
+use rustls::crypto::CryptoProvider;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -24,7 +21,7 @@ pub(crate) fn server_config(
     identity: &Identity,
     peers: watch::Receiver<Arc<PeerTable>>,
 ) -> Result<QuicServerConfig, OpenError> {
-    let verifier = Arc::new(AnyPeer { peers, provider: provider() });
+    let verifier = Arc::new(Verifier::of(AnyPeer(peers)));
     let config = identity::server_config(identity, verifier, ALPN).map_err(|rule| OpenError::Identity { rule })?;
     QuicServerConfig::try_from(config).map_err(|error| OpenError::Identity { rule: error.to_string() })
 }
@@ -42,54 +39,19 @@ pub(crate) fn client_config(
 
 /// Accepts the certificate of any peer; which one it is, its `Hello` says and is held against the certificate again.
 #[derive(Debug)]
-struct AnyPeer {
-    peers: watch::Receiver<Arc<PeerTable>>,
-    provider: Arc<CryptoProvider>,
-}
+struct AnyPeer(watch::Receiver<Arc<PeerTable>>);
 
-impl ClientCertVerifier for AnyPeer {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        let table = Arc::clone(&self.peers.borrow());
-        let chain = PresentedChain { leaf, intermediates, now };
+impl Accept for AnyPeer {
+    fn check(&self, chain: PresentedChain<'_>, provider: &Arc<CryptoProvider>) -> Result<(), rustls::Error> {
+        let table = Arc::clone(&self.0.borrow());
         let mut reason = rustls::Error::from(CertificateError::UnknownIssuer);
         for peer in table.iter() {
-            match peer.trust.verify(&peer.region, chain, &self.provider) {
-                Ok(()) => return Ok(ClientCertVerified::assertion()),
+            match peer.trust.verify(&peer.region, chain, provider) {
+                Ok(()) => return Ok(()),
                 Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => (),
                 Err(error) => reason = error, // Our CA, but expired or of another name: that says more.
             }
         }
         Err(reason)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -22,9 +22,9 @@ pub enum BookieStart {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerListing {
     /// Every ledger that the metadata has, from a linearizable read that was begun after the process started and after
-    /// `below` was reserved.
+    /// `below` was read.
     pub known: BTreeSet<LedgerId>,
-    /// An id that the counter of ledgers gave to nobody, reserved before the listing: ledgers of this region at or above it
+    /// An id that the counter of ledgers had given to nobody before the listing: ledgers of this region at or above it
     /// may be newer than the listing. (Ids are handed out in blocks, so one below it may be newer too; such a ledger was
     /// not on this disk at boot.)
     pub below: LedgerId,

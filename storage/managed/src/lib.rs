@@ -53,4 +53,3 @@ pub use machine::ManagedLedger;
 pub use options::{CheckpointRule, ManagedOptions, OpenMode, Retention};
 pub use record::{LedgerRecord, ManagedRecord};
 pub use seeded::{Seeded, SeededBug};
-pub use site::ledger_key;

@@ -8,7 +8,7 @@
 //! **Not here**  What is read (`reads`).
 
 use crate::reads::ReadScope;
-use crate::site::{Fx, META_PAUSE, META_TIMEOUT, decode_ledger, get, ledger_key, relay_all};
+use crate::site::{Fx, META_PAUSE, META_TIMEOUT, decode_ledger, get, relay_all};
 use base::{Effects, EntryId, LedgerId, Mono, NodeId, Now, RequestId};
 use ledger::{LedgerReader, ReaderEvent, VersionedMetadata};
 use meta_api::MetaResponse;
@@ -87,7 +87,7 @@ impl Readers {
                     Some(metadata) => ready(ledger, metadata, scope),
                     None => {
                         let id = scope.site.request_id();
-                        scope.fx.push(get(id, ledger_key(ledger)));
+                        scope.fx.push(get(id, ledger.key()));
                         ReaderState::Loading { id: Some(id), due: scope.now.mono + META_TIMEOUT }
                     }
                 };

@@ -4,9 +4,7 @@
 //!
 //! **Not here**  The recovery itself (`ledger`).
 
-use crate::site::{
-    Fx, META_PAUSE, META_TIMEOUT, Site, decode_ledger, get, is_due, ledger_key, metadata_outcome, relay_all,
-};
+use crate::site::{Fx, META_PAUSE, META_TIMEOUT, Site, decode_ledger, get, is_due, metadata_outcome, relay_all};
 use base::{Effects, LedgerId, Mono, NodeId, Now, RequestId};
 use ledger::{LedgerMetadata, LedgerRecovery, RecoveryEvent};
 use meta_api::MetaResponse;
@@ -210,6 +208,6 @@ impl Recovery {
 
 fn ask(ledger: LedgerId, attempts: u32, now: Now, site: &mut Site, fx: &mut Fx) -> Step {
     let id = site.request_id();
-    fx.push(get(id, ledger_key(ledger)));
+    fx.push(get(id, ledger.key()));
     Step::Reading { id: Some(id), due: now.mono + META_TIMEOUT, attempts }
 }

@@ -103,18 +103,13 @@ impl Site {
     }
 }
 
-/// The metadata key of a ledger.
-pub fn ledger_key(ledger: LedgerId) -> String {
-    format!("/ledgers/{:013}", ledger.0)
-}
-
 /// Passes an effect of a ledger machine on; its events come back to the caller.
 pub(crate) fn relay<E>(effect: LedgerEffect<E>, fx: &mut Fx) -> Option<E> {
     match effect {
         LedgerEffect::Bookie { to, request } => fx.push(ManagedEffect::Bookie { to, request }),
-        LedgerEffect::ReadMetadata { id, ledger } => fx.push(get(id, ledger_key(ledger))),
+        LedgerEffect::ReadMetadata { id, ledger } => fx.push(get(id, ledger.key())),
         LedgerEffect::CasMetadata { id, ledger, version, metadata } => {
-            let key = ledger_key(ledger);
+            let key = ledger.key();
             let writes = vec![Write::Put { key: key.clone(), value: encode_json(&metadata) }];
             let request = MetaRequest::Txn { compare: vec![Compare::Version { key, version }], writes };
             fx.push(ManagedEffect::Meta { id, request });

@@ -18,7 +18,7 @@
 //! **Tests**  `machine` property tests (unavailable metadata, takeover at every step).
 
 use crate::record::{LedgerRecord, ManagedRecord};
-use crate::site::{Fx, META_PAUSE, META_TIMEOUT, Site, encode_json, is_due, ledger_key};
+use crate::site::{Fx, META_PAUSE, META_TIMEOUT, Site, encode_json, is_due};
 use crate::{ManagedEffect, SeededBug};
 use base::{Epoch, LedgerId, Mono, Now, Position, RequestId};
 use ledger::LedgerMetadata;
@@ -222,13 +222,13 @@ impl Transaction {
 }
 
 fn put_ledger(ledger: LedgerId, metadata: &LedgerMetadata, compare: &mut Vec<Compare>, writes: &mut Vec<Write>) {
-    let key = ledger_key(ledger);
+    let key = ledger.key();
     compare.push(Compare::Absent { key: key.clone() });
     writes.push(Write::Put { key, value: encode_json(metadata) });
 }
 
 fn delete_ledger(ledger: LedgerId, writes: &mut Vec<Write>) {
-    writes.push(Write::Delete { key: ledger_key(ledger) });
+    writes.push(Write::Delete { key: ledger.key() });
 }
 
 /// Puts one change into the wanted record and the transaction.

@@ -13,7 +13,6 @@ use crate::View;
 use base::{Effects, EntryId, LedgerId, Mono, NodeId, Now, RequestId};
 use ledger::{MetadataOutcome, RepairError, RepairWork, RequestIds, VersionedMetadata};
 use meta_api::{MetaRequest, MetaResponse};
-use tenancy::keys;
 use wire::bookie::{BookieRequest, BookieResponse, EntryRange, InLimbo};
 
 /// Missing ranges remembered.
@@ -58,7 +57,7 @@ impl Refill {
     ) -> Self {
         let InLimbo { ledger, loss } = found;
         let (asked, deadline, first, end) = (ids.allocate(), now.mono + ANSWER_TIMEOUT, EntryId(0), EntryId(0));
-        fx.push(AuditorEffect::Meta { id: asked, request: MetaRequest::Get { key: keys::ledger_key(ledger) } });
+        fx.push(AuditorEffect::Meta { id: asked, request: MetaRequest::Get { key: ledger.key() } });
         Self { ids, node, ledger, loss, since, asked, deadline, metadata: None, first, end, ranges: Vec::new() }
     }
 
@@ -134,7 +133,7 @@ impl Auditor {
     pub(super) fn refill(&mut self, now: Now, verdict: Option<Verdict>, view: &View, fx: &mut Effects<AuditorEffect>) {
         let (Phase::Asking { refill }, Some(verdict)) = (&self.phase, verdict) else { return };
         let (node, ledger, loss, since) = (refill.node, refill.ledger, refill.loss, refill.since);
-        let (key, options) = (keys::ledger_key(ledger), self.options.repair);
+        let (key, options) = (ledger.key(), self.options.repair);
         self.phase = Phase::Repairing { work: None, resume: now.mono };
         let (work, ended) = match verdict {
             Verdict::Gone => return self.end_refill(now, Ended::Repaired, fx),

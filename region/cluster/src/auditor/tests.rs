@@ -99,11 +99,11 @@ impl World {
         let replication = ReplicationConfig::new(3, 3, 2).unwrap();
         let metadata = LedgerMetadata::new(replication, bookies.to_vec(), 0).unwrap();
         let value = page::encode(&LedgerMetadata { state, ..metadata });
-        self.write(Write::Put { key: keys::ledger_key(ledger), value });
+        self.write(Write::Put { key: ledger.key(), value });
     }
 
     fn metadata(&self, ledger: u64) -> LedgerMetadata {
-        let value = self.store.get(&keys::ledger_key(LedgerId(ledger))).unwrap();
+        let value = self.store.get(&LedgerId(ledger).key()).unwrap();
         serde_json::from_slice(&value.value).unwrap()
     }
 
@@ -293,7 +293,7 @@ fn i3_the_rate_holds_over_many_ledgers_and_what_has_fewest_copies_comes_first() 
 fn i4_of_very_many_ledgers_all_are_counted_and_a_bounded_number_is_kept() {
     let mut found = Found::default();
     let value = page::encode(&LedgerMetadata::new(ReplicationConfig::SINGLE, vec![NodeId(9)], 0).unwrap());
-    let item = |id| (keys::ledger_key(LedgerId(id)), meta_api::Versioned { value: value.clone(), version: 1 });
+    let item = |id| (LedgerId(id).key(), meta_api::Versioned { value: value.clone(), version: 1 });
     let items: Vec<_> = (1..=20).map(item).collect();
     read_page(&items, &BTreeSet::new(), 5, &mut found);
     assert_eq!((found.ledgers, found.lacking.len()), (20, 5), "Auditor I4");

@@ -42,6 +42,8 @@ pub(crate) struct LogFile {
     tail: u64,
     /// Length of the file: groups, then zeros.
     allocated: u64,
+    /// The part of that length which an fsync has confirmed.
+    lasting: u64,
     next_seq: u64,
     durable_seq: u64,
     prev_crc: u32,
@@ -68,7 +70,7 @@ pub(crate) struct FoundRecord {
 impl LogFile {
     /// Creates the log of a new node. The file gets its name once its header is durable.
     pub(crate) fn create(path: &Path, node: u64, stream: u64, options: FileOptions) -> Result<Self, IoFailure> {
-        let header = FileHeader { node, stream, first_seq: 1 };
+        let header = FileHeader { node, stream, first_seq: 1, room_first: true };
         let mut file = Self::create_unnamed(path, header, options)?;
         file.sync()?;
         file.take_name(path)?;
@@ -90,7 +92,7 @@ impl LogFile {
         };
         let found = scan(&bytes).map_err(damaged)?;
         let step = usize::try_from(options.ahead_bytes).unwrap_or(usize::MAX).max(1);
-        check_length(&found, bytes.len(), step).map_err(damaged)?;
+        check_length(&bytes, &found, step).map_err(damaged)?;
         let records = read_records(&bytes, &found).map_err(damaged)?;
         let torn_bytes = to_u64(found.torn.len());
         // Zeroed in place: giving the space back and asking for it again would fail on a full disk.
@@ -107,7 +109,8 @@ impl LogFile {
             options,
             header: found.header,
             tail: to_u64(found.tail),
-            allocated: to_u64(bytes.len()).max(to_u64(found.tail)),
+            allocated: to_u64(bytes.len()),
+            lasting: to_u64(bytes.len()),
             next_seq: found.next_seq,
             durable_seq: found.next_seq - 1,
             prev_crc: found.prev_crc,
@@ -130,8 +133,12 @@ impl LogFile {
             self.next_seq += 1;
         }
         let end = self.tail + to_u64(bytes.len());
-        if end > self.allocated {
-            self.grow_to(end)?;
+        // Wal I6
+        if end >= self.allocated {
+            self.grow_to(end + 1)?;
+        }
+        if end >= self.lasting {
+            self.sync_length()?;
         }
         self.file.write_all_at(&bytes, self.tail).map_err(|source| self.failed("write", source))?;
         self.tail = end;
@@ -140,7 +147,7 @@ impl LogFile {
 
     /// Makes everything appended so far durable.
     pub(crate) fn sync(&mut self) -> Result<(), IoFailure> {
-        self.file.sync_data().map_err(|source| self.failed("sync", source))?;
+        self.sync_length()?;
         assert!(self.durable_seq < self.next_seq, "Wal I2: what is durable was written");
         self.durable_seq = self.next_seq - 1;
         Ok(())
@@ -160,9 +167,9 @@ impl LogFile {
         if self.room() >= room_min {
             return Ok(());
         }
-        self.grow_to(self.tail + room_min)?;
+        self.grow_to(self.tail + room_min + 1)?;
         // The new length is a change of the inode; paid here, it is not paid by the next write that somebody awaits.
-        self.file.sync_data().map_err(|source| self.failed("sync", source))
+        self.sync_length()
     }
 
     /// Replaces the file by one that holds just these groups; durable when this returns.
@@ -170,7 +177,7 @@ impl LogFile {
     /// # Errors
     /// When the disk is full the old file stays in use and is whole.
     pub(crate) fn replace(&mut self, bodies: &[Bytes]) -> Result<(), IoFailure> {
-        let header = FileHeader { first_seq: self.next_seq, ..self.header };
+        let header = FileHeader { first_seq: self.next_seq, room_first: true, ..self.header };
         let new = Self::create_unnamed(&self.path, header, self.options).and_then(|new| new.filled(bodies));
         let mut new = new.inspect_err(|_| {
             // What was written of it holds space that the old file may need. A leftover is harmless: nothing opens it.
@@ -183,7 +190,7 @@ impl LogFile {
 
     /// Bytes that can be appended without growing the file.
     pub(crate) fn room(&self) -> u64 {
-        self.allocated - self.tail
+        self.allocated.saturating_sub(self.tail + 1) // Wal I6
     }
 
     /// Bytes up to the tail.
@@ -214,7 +221,8 @@ impl LogFile {
         let tail = to_u64(FILE_HEADER_LEN);
         let durable_seq = header.first_seq - 1;
         let next_seq = header.first_seq;
-        let mut file = Self { path, file, options, header, tail, allocated: tail, next_seq, durable_seq, prev_crc };
+        let (allocated, lasting) = (tail, 0);
+        let mut file = Self { path, file, options, header, tail, allocated, lasting, next_seq, durable_seq, prev_crc };
         file.grow_to(options.ahead_bytes)?;
         Ok(file)
     }
@@ -248,6 +256,13 @@ impl LogFile {
             self.file.write_all_at(zeros, self.allocated).map_err(|source| self.failed("grow", source))?;
             self.allocated += len;
         }
+        Ok(())
+    }
+
+    /// After this the file has its present length whatever happens.
+    fn sync_length(&mut self) -> Result<(), IoFailure> {
+        self.file.sync_data().map_err(|source| self.failed("sync", source))?;
+        self.lasting = self.allocated;
         Ok(())
     }
 

@@ -11,6 +11,7 @@ pub(crate) const GROUP_BODY_MAX: usize = 64 << 20;
 
 const FILE_MAGIC: &[u8; 8] = b"MDNRAFT\x01";
 const GROUP_MAGIC: u32 = 0x5047_444d; // "MDGP"
+const ROOM_FIRST_AT: usize = 32;
 const FILE_CRC_AT: usize = 60;
 const GROUP_CRC_AT: usize = 44;
 
@@ -22,6 +23,8 @@ pub(crate) struct FileHeader {
     pub(crate) stream: u64,
     /// Number of the first group in this file.
     pub(crate) first_seq: u64,
+    /// Wal I6 holds for every group; it does not in files of older versions.
+    pub(crate) room_first: bool,
 }
 
 impl FileHeader {
@@ -32,6 +35,7 @@ impl FileHeader {
         bytes[8..16].copy_from_slice(&self.node.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.stream.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.first_seq.to_le_bytes());
+        bytes[ROOM_FIRST_AT] = u8::from(self.room_first);
         let crc = crc32c::crc32c(&bytes[..FILE_CRC_AT]);
         bytes[FILE_CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         (bytes, crc)
@@ -44,7 +48,12 @@ impl FileHeader {
         if !bytes.starts_with(FILE_MAGIC) || crc32c::crc32c(&bytes[..FILE_CRC_AT]) != crc {
             return None;
         }
-        let header = Self { node: u64_at(bytes, 8)?, stream: u64_at(bytes, 16)?, first_seq: u64_at(bytes, 24)? };
+        let header = Self {
+            node: u64_at(bytes, 8)?,
+            stream: u64_at(bytes, 16)?,
+            first_seq: u64_at(bytes, 24)?,
+            room_first: *bytes.get(ROOM_FIRST_AT)? != 0,
+        };
         Some((header, crc))
     }
 }
@@ -117,6 +126,18 @@ impl<'a> Group<'a> {
     /// Bytes of the whole group in the file.
     pub(crate) fn len(&self) -> usize {
         group_len(self.body.len())
+    }
+}
+
+/// Whether `rest`, which is what follows the last whole group up to the end of the file, is less than was there once: room for
+/// a group, and all of the group whose first bytes stand there.
+pub(crate) fn is_cut(rest: &[u8]) -> bool {
+    match (u32_at(rest, 0), u32_at(rest, 4)) {
+        (Some(GROUP_MAGIC), Some(len)) => {
+            usize::try_from(len).is_ok_and(|len| len <= GROUP_BODY_MAX && group_len(len) > rest.len())
+        }
+        (Some(_), Some(_)) => false,
+        (None, _) | (_, None) => true,
     }
 }
 

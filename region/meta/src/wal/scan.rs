@@ -2,7 +2,7 @@
 //!
 //! **What**  A pure function of the file's bytes; the rule is told in [`super`].
 
-use super::group::{ALIGN, FILE_HEADER_LEN, FileHeader, GROUP_HEAD_LEN, Group};
+use super::group::{ALIGN, FILE_HEADER_LEN, FileHeader, GROUP_HEAD_LEN, Group, is_cut};
 use std::ops::Range;
 
 /// A log that may be used.
@@ -65,14 +65,27 @@ pub(crate) fn scan(file: &[u8]) -> Result<Scan, Damage> {
     Ok(scan)
 }
 
-/// Whether the end of a file of `len` bytes was taken away, which had grown by whole steps of `step` bytes (I5). Then groups
-/// that were promised went with it, though nothing behind them bears witness.
+/// Whether the end of the file was taken away. Then groups that were promised may have gone with it, though nothing behind
+/// them bears witness.
 ///
-/// A crash may leave a step half grown, and groups in it that no fsync had confirmed: that is no damage.
+/// A crash may leave a step half grown; no group stands in it then (I6).
 ///
 /// # Errors
 /// [`Damage`] at the file's end.
-pub(crate) fn check_length(scan: &Scan, len: usize, step: usize) -> Result<(), Damage> {
+pub(crate) fn check_length(file: &[u8], scan: &Scan, step: usize) -> Result<(), Damage> {
+    if !scan.header.room_first {
+        return check_steps(scan, file.len(), step);
+    }
+    if !is_cut(file.get(scan.tail..).unwrap_or_default()) {
+        return Ok(());
+    }
+    let what = format!("it ends here, in group {} or right before it: the file was cut short", scan.next_seq);
+    Err(Damage { offset: file.len(), what })
+}
+
+/// The same for a file of an older version: it grew by whole steps of `step` bytes (I5), but a crash could leave groups without
+/// the room that they stood in. A cut exactly between two steps is not told from that.
+fn check_steps(scan: &Scan, len: usize, step: usize) -> Result<(), Damage> {
     let whole = len - len % step.max(1);
     let durable = scan.durable_seq.checked_sub(scan.header.first_seq).and_then(|index| usize::try_from(index).ok());
     let durable_end = durable.and_then(|index| scan.bodies.get(index)).map_or(FILE_HEADER_LEN, |body| body.end);

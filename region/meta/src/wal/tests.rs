@@ -1,7 +1,7 @@
 //! The file format: golden bytes, and what a start makes of every cut, every flipped bit and every torn write.
 
 use super::file::LogFile;
-use super::group::{FILE_HEADER_LEN, GroupHead};
+use super::group::{FILE_HEADER_LEN, FileHeader, Group, GroupHead};
 use super::scan::{Scan, scan};
 use super::*;
 use crate::error::OpenError;
@@ -79,14 +79,14 @@ fn bodies_of<'a>(bytes: &'a [u8], found: &Scan) -> Vec<&'a [u8]> {
 fn the_file_has_these_golden_bytes() {
     let written = write_log(&[b"abc"]);
     let bytes = std::fs::read(&written.path).unwrap();
-    let header = "4d444e524146540101000000000000004d00000000000000010000000000000000000000000000000000000000\
-                  0000000000000000000000000000005034e7fd";
+    let header = "4d444e524146540101000000000000004d000000000000000100000000000000010000000000000000000000\
+                  0000000000000000000000000000000064bff25f";
     assert_eq!(hex(&bytes[..FILE_HEADER_LEN]), header);
-    let group = "4d44475003000000010000000000000000000000000000004d0000000000000040000000000000005034e7fdf8\
-                  8df4056162630000000000";
+    let group = "4d44475003000000010000000000000000000000000000004d00000000000000400000000000000064bff25fdb\
+                  1b32246162630000000000";
     assert_eq!(hex(&bytes[64..120]), group);
-    let witness = "4d44475000000000020000000000000001000000000000004d000000000000007800000000000000f88df40599\
-                  253714";
+    let witness = "4d44475000000000020000000000000001000000000000004d000000000000007800000000000000db1b3224e7\
+                  24c934";
     assert_eq!(hex(&bytes[120..168]), witness);
     assert!(bytes[168..].iter().all(|byte| *byte == 0), "Wal I4: zeros behind the last group");
 }
@@ -241,10 +241,59 @@ fn what_looks_like_a_group_inside_a_value_proves_nothing_without_the_streams_num
 }
 
 #[test]
-fn a_file_that_was_cut_short_is_refused_and_a_step_half_grown_is_not() {
+fn a_file_that_was_cut_short_anywhere_is_refused_and_a_step_half_grown_is_not() {
     let vote = encoded(&LogRecord::Vote(Vote::new(1, 1)));
     let written = write_log(&vec![&vote[..]; 40]);
     let bytes = std::fs::read(&written.path).unwrap();
+    let (step, tail) = (usize::try_from(SMALL.ahead_bytes).unwrap(), scan(&bytes).unwrap().tail);
+    assert!(tail > 3 * step, "cuts between two steps are among these");
+    for cut in FILE_HEADER_LEN..tail + 8 {
+        std::fs::write(&written.path, &bytes[..cut]).unwrap();
+        match LogFile::open(&written.path, SMALL) {
+            Err(OpenError::Damaged { offset, what, .. }) => {
+                assert!(offset == cut as u64 && what.contains("cut short"), "cut at {cut}: {what}");
+                assert_eq!(std::fs::read(&written.path).unwrap(), bytes[..cut], "it is left as it was found");
+            }
+            other => panic!("cut at {cut}: {other:?}"),
+        }
+    }
+    for cut in tail + 8..bytes.len() {
+        std::fs::write(&written.path, &bytes[..cut]).unwrap();
+        let found = LogFile::open(&written.path, SMALL).unwrap();
+        assert_eq!((found.records.len(), found.torn_bytes), (40, 0), "cut at {cut}");
+        assert_eq!(std::fs::metadata(&written.path).unwrap().len(), cut.next_multiple_of(step) as u64, "Wal I5");
+    }
+}
+
+#[test]
+fn a_group_that_ends_with_a_step_is_missed_when_the_file_ends_there() {
+    let vote = encoded(&LogRecord::Vote(Vote::new(1, 1)));
+    let fills = Bytes::from(vec![0; 512 - 64 - 48]);
+    let written = write_log(&[&fills, &vote]);
+    let bytes = std::fs::read(&written.path).unwrap();
+    assert_eq!(scan(&bytes).unwrap().bodies[0].end, 512);
+    std::fs::write(&written.path, &bytes[..512]).unwrap();
+    let refused = LogFile::open(&written.path, SMALL);
+    assert!(matches!(refused, Err(OpenError::Damaged { offset: 512, .. })), "{refused:?}");
+}
+
+/// The same groups in a file of a version that did not know Wal I6.
+fn as_older(bytes: &[u8]) -> Vec<u8> {
+    let (header, _) = FileHeader::decode(bytes).unwrap();
+    let (header, mut prev_crc) = FileHeader { room_first: false, ..header }.encode();
+    let mut older = header.to_vec();
+    while let Some(group) = Group::decode(bytes, older.len()) {
+        prev_crc = GroupHead { prev_crc, ..group.head }.encode(group.body, &mut older);
+    }
+    older.resize(bytes.len(), 0);
+    older
+}
+
+#[test]
+fn a_file_of_an_older_version_that_was_cut_short_is_refused_unless_it_ends_between_two_steps() {
+    let vote = encoded(&LogRecord::Vote(Vote::new(1, 1)));
+    let written = write_log(&vec![&vote[..]; 40]);
+    let bytes = as_older(&std::fs::read(&written.path).unwrap());
     let (step, whole) = (usize::try_from(SMALL.ahead_bytes).unwrap(), scan(&bytes).unwrap());
     assert!(bytes.len().is_multiple_of(step) && whole.tail > 3 * step, "Wal I5");
     let (mut refused, mut opened) = (0, 0);
@@ -267,6 +316,37 @@ fn a_file_that_was_cut_short_is_refused_and_a_step_half_grown_is_not() {
         }
     }
     assert!(refused > opened, "{refused} refused, {opened} opened");
+}
+
+#[test]
+fn no_group_ends_where_the_file_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut file = LogFile::create(&path, 1, 77, SMALL).unwrap();
+    let step = SMALL.ahead_bytes;
+    for end in [step, 2 * step, 5 * step] {
+        let body = vec![7; usize::try_from(end - file.used()).unwrap() - 48];
+        file.append(&[Bytes::from(body)]).unwrap();
+        assert_eq!((file.used(), std::fs::metadata(&path).unwrap().len()), (end, end + step), "Wal I6");
+        assert!(file.room() < step, "what stays free at the end is no room");
+    }
+}
+
+#[test]
+fn a_file_of_an_older_version_goes_on_as_it_is_and_is_a_new_one_once_rewritten() {
+    let vote = encoded(&LogRecord::Vote(Vote::new(1, 1)));
+    let written = write_log(&[&vote, &vote]);
+    std::fs::write(&written.path, as_older(&std::fs::read(&written.path).unwrap())).unwrap();
+    let room_first = || FileHeader::decode(&std::fs::read(&written.path).unwrap()).unwrap().0.room_first;
+    let Opened { mut file, records, .. } = LogFile::open(&written.path, SMALL).unwrap();
+    file.append(std::slice::from_ref(&vote)).unwrap();
+    file.sync().unwrap();
+    assert_eq!((records.len(), room_first()), (2, false));
+    let Opened { mut file, records, .. } = LogFile::open(&written.path, SMALL).unwrap();
+    assert_eq!(records.len(), 3);
+    file.replace(std::slice::from_ref(&vote)).unwrap();
+    assert!(room_first());
+    assert_eq!(LogFile::open(&written.path, SMALL).unwrap().records.len(), 1);
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl Node {
             BookieEffect::Respond { to, response } if to == self.id => self.take_bookie_answer(now, to, response),
             BookieEffect::Respond { to, response } => out.push(Output::PeerResponse { to, response }),
             BookieEffect::Prove { ledger } => {
-                let request = MetaRequest::Get { key: keys::ledger_key(ledger) };
+                let request = MetaRequest::Get { key: ledger.key() };
                 out.push(Output::Meta { id: RequestId::new(BOOKIE_OWNER, ledger.0), request });
             }
         }

@@ -1,4 +1,7 @@
 //! The metadata records that a start reads and writes: the region's number, its defaults, where it is reached, its ledgers.
+//!
+//! **Invariants**
+//! - I1  what stands there already is only read: a start must not need room in a metadata log that a full disk keeps from growing.
 
 use super::BootError;
 use super::urls::Urls;
@@ -8,7 +11,7 @@ use base::{LedgerId, NodeId, RegionId, RegionName};
 use bookie::LedgerListing;
 use cluster::NodeRecord;
 use meta::MetaHandle;
-use meta_api::{Compare, MetaRequest, MetaResponse, Write};
+use meta_api::{Compare, MetaRequest, MetaResponse, Versioned, Write};
 use quic::Identity;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -35,19 +38,21 @@ async fn ask(meta: &MetaHandle, request: MetaRequest) -> MetaResponse {
     meta.request(request).await
 }
 
+async fn read(meta: &MetaHandle, key: &str) -> Result<Option<Versioned>, BootError> {
+    match ask(meta, MetaRequest::Get { key: key.to_owned() }).await {
+        MetaResponse::Value(found) => Ok(found),
+        other => Err(BootError::Storage(format!("metadata record {key} cannot be read: {other:?}"))),
+    }
+}
+
 pub(super) async fn get<T: serde::de::DeserializeOwned>(
     meta: &MetaHandle,
     key: &str,
 ) -> Result<Option<(T, u64)>, BootError> {
-    match ask(meta, MetaRequest::Get { key: key.to_owned() }).await {
-        MetaResponse::Value(None) => Ok(None),
-        MetaResponse::Value(Some(found)) => {
-            let value = serde_json::from_slice(&found.value)
-                .map_err(|error| BootError::Storage(format!("metadata record {key} is damaged: {error}")))?;
-            Ok(Some((value, found.version)))
-        }
-        other => Err(BootError::Storage(format!("metadata record {key} cannot be read: {other:?}"))),
-    }
+    let Some(found) = read(meta, key).await? else { return Ok(None) };
+    let value = serde_json::from_slice(&found.value)
+        .map_err(|error| BootError::Storage(format!("metadata record {key} is damaged: {error}")))?;
+    Ok(Some((value, found.version)))
 }
 
 pub(super) async fn put_if_absent<T: serde::Serialize>(
@@ -55,6 +60,10 @@ pub(super) async fn put_if_absent<T: serde::Serialize>(
     key: String,
     value: &T,
 ) -> Result<(), BootError> {
+    // I1
+    if read(meta, &key).await?.is_some() {
+        return Ok(());
+    }
     let value = serde_json::to_vec(value).map_err(|error| BootError::Storage(error.to_string()))?;
     let compare = vec![Compare::Absent { key: key.clone() }];
     let request = MetaRequest::Txn { compare, writes: vec![Write::Put { key: key.clone(), value: value.into() }] };
@@ -176,13 +185,21 @@ fn join_urls<'a>(urls: impl Iterator<Item = &'a String>) -> String {
     joined
 }
 
-/// Every ledger that the metadata has, below an id that was reserved before.
+/// Every ledger that the metadata has, below the id that is reserved next: older ids were all reserved before the list is read.
 pub(super) async fn list_ledgers(meta: &MetaHandle, region: RegionId) -> Result<LedgerListing, BootError> {
-    let request = MetaRequest::Reserve { key: keys::LEDGER_COUNTER.to_owned(), by: 1 };
-    let MetaResponse::Reserved { first } = ask(meta, request).await else {
-        return Err(BootError::Storage("the counter of ledgers cannot be read from the metadata".to_owned()));
+    // I1: not by a reservation.
+    let counter = read(meta, keys::LEDGER_COUNTER).await?.map_or(Some(0), |found| decimal(&found));
+    let Some(next) = counter else {
+        return Err(BootError::Storage(format!(
+            "metadata record {} is damaged: it holds no number",
+            keys::LEDGER_COUNTER
+        )));
     };
-    Ok(LedgerListing { known: known_ledgers(meta).await?, below: LedgerId::compose(region, first) })
+    Ok(LedgerListing { known: known_ledgers(meta).await?, below: LedgerId::compose(region, next) })
+}
+
+fn decimal(found: &Versioned) -> Option<u64> {
+    std::str::from_utf8(&found.value).ok()?.parse().ok()
 }
 
 async fn known_ledgers(meta: &MetaHandle) -> Result<BTreeSet<LedgerId>, BootError> {

@@ -9,16 +9,26 @@
 //! - I1  the file says which incarnation or stamp is being taken before the metadata is asked for it, so that a crash
 //!   between the two is told from a copied disk.
 //! - I2  a file is replaced whole or not at all, durably.
+//! - I3  a node that has started once needs no free byte to start again: beside the file lies a spare one of its size. What is
+//!   new is written over the spare, made durable, and then the two change names in one step. So it is where a file system
+//!   writes in place and knows such a step; elsewhere the spare is made anew each time.
+//! - I4  the spare is written over only while the disk knows it as the spare.
 
 use base::{NodeId, RegionName};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const FILE: &str = "node.json";
+/// The file before this one, or what a crash left of the next: never read.
+const SPARE: &str = "node.json.spare";
+/// Both files have a multiple of this many bytes, so that a number that grows takes no space.
+const BLOCK: usize = 4096;
 
 /// The content of `node.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,18 +117,25 @@ impl Passport {
         }
     }
 
-    /// Writes the file (I2).
+    /// Writes the file (I2, I3).
     ///
     /// # Errors
-    /// Of the files.
+    /// Of the files; the one before stays then.
     pub(crate) fn store(&self, data: &Path) -> io::Result<()> {
-        let beside: PathBuf = data.join(format!("{FILE}.new"));
-        let mut file = File::create(&beside)?;
-        serde_json::to_writer_pretty(&mut file, self)?;
-        file.write_all(b"\n")?;
+        let (folder, spare) = (File::open(data)?, data.join(SPARE));
+        // A process that ended before it could make the names durable: on disk, what is the spare now may still be the file.
+        folder.sync_all()?; // I4
+        let mut file = File::options().write(true).create(true).truncate(false).open(&spare)?;
+        let mut text = serde_json::to_vec_pretty(self)?;
+        // Never shorter than it was: what is given back may not be had again.
+        let len = usize::try_from(file.metadata()?.len()).unwrap_or(0).max(text.len() + 1).next_multiple_of(BLOCK);
+        text.resize(len - 1, b' ');
+        text.push(b'\n');
+        file.write_all(&text)?;
         file.sync_all()?;
-        fs::rename(&beside, data.join(FILE))?;
-        File::open(data)?.sync_all()
+        swap(&spare, &data.join(FILE))?;
+        // Never taken for a full disk: nobody knows which file has which name now.
+        folder.sync_all().map_err(io::Error::other)
     }
 
     /// A node that has not joined yet.
@@ -167,9 +184,20 @@ impl Passport {
     }
 }
 
+/// Gives each file the other's name; where that cannot be, `new` takes the name of `old`, and `old` is gone.
+fn swap(new: &Path, old: &Path) -> io::Result<()> {
+    match renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        // There is no `old` yet, or the system does not know this.
+        Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::rename(new, old),
+        Err(error) => Err(error.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
 
     const NODE: NodeId = NodeId(2);
 
@@ -233,23 +261,51 @@ mod tests {
         assert!(Passport::load(dir.path()).unwrap_err().to_string().contains("node.json is damaged"));
     }
 
-    /// The file cannot be made, or not renamed: the one before stays.
     #[test]
     fn i2_what_cannot_be_stored_leaves_what_was_there() {
         let dir = tempfile::tempdir().unwrap();
         let before = passport(4, None);
         before.store(dir.path()).unwrap();
-        let in_the_way = dir.path().join(format!("{FILE}.new"));
+        let in_the_way = dir.path().join(SPARE);
         fs::create_dir(&in_the_way).unwrap();
         passport(4, Some(5)).store(dir.path()).unwrap_err();
-        assert_eq!(Passport::load(dir.path()).unwrap(), Some(before));
+        assert_eq!(Passport::load(dir.path()).unwrap(), Some(before.clone()));
         fs::remove_dir(&in_the_way).unwrap();
-        let file = dir.path().join(FILE);
-        fs::remove_file(&file).unwrap();
-        fs::create_dir(&file).unwrap();
-        passport(4, Some(5)).store(dir.path()).unwrap_err();
-        fs::remove_dir(&file).unwrap();
+        fs::write(&in_the_way, b"{ \"region\": half").unwrap();
+        assert_eq!(Passport::load(dir.path()).unwrap(), Some(before), "a crash while the spare is written");
         passport(4, Some(5)).store(dir.path()).unwrap();
         assert_eq!(Passport::load(dir.path()).unwrap(), Some(passport(4, Some(5))), "what was left over is replaced");
+    }
+
+    #[test]
+    fn i3_two_files_of_one_size_take_turns_whatever_is_in_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let inodes = || [FILE, SPARE].map(|name| fs::metadata(dir.path().join(name)).unwrap().ino());
+        passport(4, None).store(dir.path()).unwrap();
+        passport(4, Some(5)).store(dir.path()).unwrap();
+        let [file, spare] = inodes();
+        let many = (1..60).map(|node| (NodeId(node), format!("host-{node}.example:6652"))).collect();
+        for (turn, members) in
+            [BTreeMap::new(), BTreeMap::from([(NODE, "b:1".to_owned())]), many].into_iter().enumerate()
+        {
+            let stored = Passport { members, ..passport(5, None) };
+            stored.store(dir.path()).unwrap();
+            assert_eq!(inodes(), if turn % 2 == 0 { [spare, file] } else { [file, spare] });
+            assert_eq!(Passport::load(dir.path()).unwrap(), Some(stored));
+            let len = fs::metadata(dir.path().join(FILE)).unwrap().len();
+            assert!(len > 0 && len.is_multiple_of(BLOCK as u64), "{len}");
+        }
+    }
+
+    /// As an older version has written it.
+    #[test]
+    fn a_file_without_a_spare_beside_it_is_read_and_gets_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = passport(4, None);
+        fs::write(dir.path().join(FILE), serde_json::to_vec_pretty(&old).unwrap()).unwrap();
+        assert_eq!(Passport::load(dir.path()).unwrap(), Some(old));
+        passport(5, None).store(dir.path()).unwrap();
+        assert_eq!(Passport::load(dir.path()).unwrap(), Some(passport(5, None)));
+        assert!(dir.path().join(SPARE).exists());
     }
 }

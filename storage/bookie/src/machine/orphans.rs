@@ -2,7 +2,7 @@
 //!
 //! **Invariants**
 //! - I1  an orphan is deleted only when it stood on this disk before the listing was begun, the listing does not have it, and
-//!   its id is below the bound that was reserved before the listing.
+//!   its id is below the bound that was read before the listing.
 //! - I2  it is deleted only after `orphan_grace`, and not when anybody wrote to it or fenced it meanwhile.
 //!
 //! **Not here**  Making the listing (the node).

@@ -132,7 +132,7 @@ fn the_only_node_of_a_region_names_what_it_lost_and_lifts_what_it_did_not_lose()
         }
         let state = LedgerState::Closed { last_entry: EntryId(19), length: 0 };
         let metadata = LedgerMetadata { state, ..LedgerMetadata::new(single, vec![NodeId(1)], 0).unwrap() };
-        world.write(Write::Put { key: keys::ledger_key(LedgerId(ledger)), value: page::encode(&metadata) });
+        world.write(Write::Put { key: LedgerId(ledger).key(), value: page::encode(&metadata) });
     }
     world.lose(1, 100, 3..5);
     world.lose(1, 101, []);

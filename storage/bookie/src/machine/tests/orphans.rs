@@ -28,7 +28,7 @@ fn present(world: &mut World) -> Vec<u64> {
 }
 
 #[test]
-fn an_orphan_goes_only_below_the_bound_that_was_reserved_before_the_listing() {
+fn an_orphan_goes_only_below_the_bound_of_the_listing() {
     let mut world = found_at_boot();
     retain(&mut world, &listing(&[1], 3));
     world.now.mono = world.now.mono + Duration::from_secs(3600);
