@@ -46,7 +46,8 @@ impl Tries {
         let tried = self.ledgers.entry(ledger).or_insert(new);
         tried.again_at = now.mono + RETRY * (1 << tried.times.min(DOUBLED_MAX));
         tried.times += 1;
-        std::mem::replace(&mut tried.unreadable, unreadable) < unreadable
+        let before = std::mem::replace(&mut tried.unreadable, unreadable);
+        unreadable && !before
     }
 
     /// It was repaired.
