@@ -80,13 +80,16 @@ mod tests {
     use super::*;
     use base::{Effects, OwnerId};
 
+    /// Up to where a bookie has answered, and what it lacks.
+    type Said<'a> = (i64, &'a [EntryRange]);
+
     fn range(first: i64, end: i64) -> EntryRange {
         EntryRange { first: EntryId(first), end: EntryId(end) }
     }
 
     #[test]
     fn i1_the_first_entry_that_anybody_has_is_found() {
-        let table: [(&[(i64, &[EntryRange])], i64); 6] = [
+        let table: [(&[Said<'_>], i64); 6] = [
             (&[(20, &[range(5, 20)]), (20, &[range(5, 9), range(12, 20)])], 9),
             (&[(20, &[range(5, 20)]), (20, &[range(5, 20)])], 20),
             (&[(20, &[range(7, 20)]), (20, &[range(5, 20)])], 5),
