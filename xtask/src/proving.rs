@@ -22,6 +22,8 @@ const NOT_RUN: &str = "live-not-run";
 const CAMPAIGN_SEEDS: &str = "2000";
 /// More of regions of several nodes: most of what can go wrong needs several.
 const CAMPAIGN_CLUSTER_SEEDS: &str = "5000";
+/// On a slow machine as many of them as it can do in these minutes, so that all of CI stays below 45.
+const CAMPAIGN_CLUSTER_MINUTES: &str = "6";
 /// Optimised: the seeds take less time than that build saves.
 const CAMPAIGN_PROFILE: &str = "simulation";
 /// The profile of tests, shared with clippy so that little is built twice.
@@ -128,7 +130,8 @@ fn campaign(root: &Path, metadata: &Metadata) -> Outcome {
     }
     let build = ["run", "--profile", CAMPAIGN_PROFILE, "-p", "sim", "--bin", "sim", "--"];
     let seeds = ["campaign", "--seeds", CAMPAIGN_SEEDS, "--cluster-seeds", CAMPAIGN_CLUSTER_SEEDS];
-    steps::execute(steps::cargo(root).args(build).args(seeds))
+    let time = ["--cluster-minutes", CAMPAIGN_CLUSTER_MINUTES];
+    steps::execute(steps::cargo(root).args(build).args(seeds).args(time))
 }
 
 fn live(root: &Path, metadata: &Metadata, not_run: &Path, needed: &[&Outcome]) -> Outcome {

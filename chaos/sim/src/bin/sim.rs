@@ -1,6 +1,7 @@
 //! The simulator's command line.
 //!
-//! `sim run --seed N [--trace] [--bug B] [--true-clocks]`, `sim campaign --seeds N [--cluster-seeds C] [--start S] [--jobs J]`,
+//! `sim run --seed N [--trace] [--bug B] [--true-clocks]`,
+//! `sim campaign --seeds N [--cluster-seeds C] [--cluster-minutes M] [--start S] [--jobs J]`,
 //! `sim cluster --seed N [--trace]`, `sim cluster --seeds N [--start S] [--jobs J]`, the same with `takeover` (`--bug B` and
 //! `--true-clocks` there too), `sim ledger --seeds N [--start S]`,
 //! `sim meta --seeds N`, `sim bugs [--seeds N] [--bug PART_OF_NAME]`
@@ -16,6 +17,7 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::ops::Range;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// A ledger is played so many times faster than a region, and tried as much more often.
 const LEDGERS_PER_SEED: u64 = 50;
@@ -23,9 +25,11 @@ const LEDGERS_PER_SEED: u64 = 50;
 const TAKEOVERS_PER_SEED: u64 = 3;
 /// Regions with takeovers take longer than others of three nodes: a campaign plays one for so many of those.
 const TAKEOVERS_SHARE: u64 = 4;
+/// Cluster seeds between two looks at the clock.
+const STEP_SEEDS: u64 = 500;
 
 const USAGE: &str = "usage: sim run --seed N [--trace] [--bug B] [--true-clocks] | \
-    sim campaign --seeds N [--cluster-seeds C] [--start S] [--jobs J] | \
+    sim campaign --seeds N [--cluster-seeds C] [--cluster-minutes M] [--start S] [--jobs J] | \
     sim cluster|takeover --seed N [--trace] [--bug B] [--true-clocks] | \
     sim cluster|takeover --seeds N [--start S] [--jobs J] | \
     sim ledger --seeds N [--start S] | sim meta --seeds N | sim bugs [--seeds N] [--bug PART_OF_NAME]";
@@ -114,16 +118,32 @@ fn series(kind: &str, seeds: Range<u64>, jobs: usize, one: impl Fn(u64) -> Verdi
     bad == 0
 }
 
-/// Regions of one node first, then regions of three, then as many ledgers as seeds.
+/// Regions of one node first, then regions of three, as many as there is time for, then as many ledgers as seeds.
 fn campaign(args: &[String]) -> bool {
     let start = number(args, "--start").unwrap_or(0);
     let seeds = number(args, "--seeds").unwrap_or(100);
     let clusters = number(args, "--cluster-seeds").unwrap_or(seeds / 4);
     let single = series("", start..start + seeds, jobs(args), |seed| run(seed, None, Keep::Hash));
-    let several = series("cluster ", start..start + clusters, jobs(args), |seed| run_cluster(seed, None, Keep::Hash));
-    let taken = start..start + clusters / TAKEOVERS_SHARE;
+    let time = number(args, "--cluster-minutes").map(|minutes| Duration::from_secs(60 * minutes));
+    let (several, end) = clusters_in(time, start..start + clusters, jobs(args));
+    let taken = start..start + (end - start) / TAKEOVERS_SHARE;
     let taken = series("takeover ", taken, jobs(args), |seed| run_takeovers(seed, None, Keep::Hash));
     ledgers(start..start + seeds, jobs(args)) && single && several && taken
+}
+
+/// Whether all that there was time for were good, and the first seed that there was no time for.
+#[allow(clippy::disallowed_methods, reason = "how long the campaign of a slow machine lasts, and nothing in a seed")]
+fn clusters_in(time: Option<Duration>, seeds: Range<u64>, jobs: usize) -> (bool, u64) {
+    let (began, mut good, mut next) = (Instant::now(), true, seeds.start);
+    while next < seeds.end && time.is_none_or(|time| began.elapsed() < time) {
+        let step = next..seeds.end.min(next + STEP_SEEDS);
+        next = step.end;
+        good &= series("cluster ", step, jobs, |seed| run_cluster(seed, None, Keep::Hash));
+    }
+    if next < seeds.end {
+        say(&format!("there was no time for {} more cluster seeds", seeds.end - next));
+    }
+    (good, next)
 }
 
 /// One seed or many of a kind of region with three nodes.
