@@ -1,4 +1,5 @@
-"""A region of three nodes loses the owner of a topic again and again, each time soon after the one before is back."""
+"""A region of three nodes loses the owner of a topic again and again, each time soon after the one before is back.
+Its entries travel in clear."""
 
 import json
 import os
