@@ -67,6 +67,12 @@ fn twenty_seeds_of_takeovers_hold_all_promises() {
 }
 
 #[test]
+fn pinned_takeover_seeds_hold_all_promises() {
+    let seeds = pinned(include_str!("../seeds/takeover.txt"), Options::of_takeover_seed);
+    seeds.into_iter().for_each(|options| holds(options, "takeover"));
+}
+
+#[test]
 fn the_same_seed_of_takeovers_leaves_the_same_trace() {
     for seed in 0..3 {
         if let Err(difference) = same_twice(seed, |seed, keep| run_takeovers(seed, None, keep)) {

@@ -1,17 +1,20 @@
 //! Reads confirmed entries of one ledger, from whichever copy answers.
 //!
-//! **What**  A read goes to one bookie with a copy; on a negative or an unclear answer it goes on to the next copy at once.
-//! A bookie that does not answer within `speculate_after` is not given up: the next copy is asked as well, and the first
-//! good answer wins. So one slow bookie costs a read that pause, not its timeout. Where entries are striped over the ensemble or the range crosses fragments, the parts are asked for one after
-//! the other and merged.
+//! **What**  A read is cut into parts, each a run of entries that one bookie holds: one part where every bookie of the
+//! ensemble holds everything, several where entries are striped over it or the range crosses fragments. The first part
+//! goes out alone; once the size of its entries is known, as many more go out at once as `bytes_max` has room for. A part
+//! goes to one bookie with a copy; on a negative or an unclear answer it goes on to the next copy at once. A bookie that
+//! does not answer within `speculate_after` is not given up: the next copy is asked as well, and the first good answer
+//! wins. So one slow bookie costs a read that pause, not its timeout.
 //!
-//! **States** (of each read)  Asked → Asked (one more copy, next copy, next part) → done.
+//! **States** (of each part)  Asked → Asked (one more copy, next copy) → over: complete, short or without an answer. A
+//! read is done when its first part that is not complete is over.
 //!
 //! **Invariants**
 //! - I1  a read gives consecutive entries, the first being the one asked for, and at least one of them or an error.
 //! - I2  no answer is given above a closed ledger's last entry.
 //! - I3  an entry is called lost only when every slot of its write set explicitly denied it (B5, B8) or is vacant.
-//! - I4  reads under way ≤ `options.reads_max`; each asks every copy of a part at most once.
+//! - I4  reads under way ≤ `options.reads_max`, each in at most [`PARTS_MAX`] parts; a part asks every copy at most once.
 //! - I5  a part is asked of one more bookie only when one asked said no, gave nothing usable, or was silent for
 //!   `speculate_after`; only the first good answer counts.
 //!
@@ -19,15 +22,20 @@
 //!
 //! **Tests**  `reader/tests.rs`; the simulator in `tests/` reads everything back.
 
+mod parts;
 #[cfg(test)]
 mod tests;
 
 use crate::answer::follows;
 use crate::{LedgerEffect, LedgerMetadata, LedgerState, RequestIds, SlotSet};
 use base::{Effects, EntryData, EntryId, ErrorClass, LedgerId, Mono, NodeId, Now, RequestId, earliest};
+use parts::{Asked, Part, Read};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use wire::bookie::{BookieRequest, BookieResponse, ReadOutcome, StoredEntry};
+use wire::bookie::{BookieRequest, BookieResponse, ReadOutcome};
+
+/// Parts of one read that are asked for at the same time.
+const PARTS_MAX: usize = 16;
 
 /// What a reader asks for.
 pub type ReaderEffects = Effects<LedgerEffect<ReaderEvent>>;
@@ -80,35 +88,6 @@ impl ReadError {
     }
 }
 
-/// A request under way for one part of a read.
-#[derive(Debug)]
-struct Asked {
-    id: RequestId,
-    to: NodeId,
-    slot: u32,
-    /// Entries asked for, from `next` on.
-    count: u32,
-    /// When it is given up.
-    deadline: Mono,
-    /// When the next copy is asked as well; `None` once that happened.
-    speculate_at: Option<Mono>,
-}
-
-#[derive(Debug)]
-struct Read {
-    id: ReadId,
-    next: EntryId,
-    /// The last entry wanted.
-    last: EntryId,
-    bytes_left: u32,
-    found: Vec<(EntryId, EntryData)>,
-    /// The bookies that may still answer for `next`.
-    asked: Vec<Asked>,
-    /// Slots asked for `next` so far, and those of them that denied it.
-    tried: SlotSet,
-    denied: SlotSet,
-}
-
 /// The reader of one ledger, open or closed.
 #[derive(Debug)]
 pub struct LedgerReader {
@@ -153,30 +132,27 @@ impl LedgerReader {
         let id = ReadId(self.next_read);
         self.next_read += 1;
         let last = EntryId(from.0.saturating_add(i64::from(entries_max.max(1)) - 1)).min(end);
-        let (tried, denied) = (SlotSet::EMPTY, SlotSet::EMPTY);
-        let read =
-            Read { id, next: from, last, bytes_left: bytes_max, found: Vec::new(), asked: Vec::new(), tried, denied };
-        self.go_on(now, read, fx);
+        self.go_on(now, Read::new(id, from, last, bytes_max), fx);
         Ok(id)
     }
 
     /// A bookie's answer; one that this machine does not wait for is ignored.
     pub fn handle_bookie(&mut self, now: Now, from: NodeId, response: BookieResponse, fx: &mut ReaderEffects) {
         let BookieResponse::Read { id, outcome, .. } = response else { return };
-        let waits = |asked: &Asked| asked.id == id && asked.to == from;
-        let Some(index) = self.reads.iter().position(|read| read.asked.iter().any(waits)) else { return };
+        let Some(index) = self.reads.iter().position(|read| read.part_that_asked(id, from).is_some()) else { return };
         let mut read = self.reads.swap_remove(index);
-        let Some(asked) = read.asked.iter().position(waits).map(|index| read.asked.swap_remove(index)) else { return };
+        let Some((part, asked)) = read.part_that_asked(id, from) else { return };
+        let part = &mut read.parts[part];
+        let asked = part.asked.swap_remove(asked);
         match outcome {
-            ReadOutcome::Entries(entries) if follows(&entries, read.next) => {
-                if read.take_entries(entries, asked.count) { self.finish(read, fx) } else { self.go_on(now, read, fx) }
-            }
-            ReadOutcome::NoSuchEntry | ReadOutcome::NoSuchLedger => {
-                read.denied.insert(asked.slot);
-                self.go_on(now, read, fx);
-            }
-            ReadOutcome::Entries(_) | ReadOutcome::Unknown => self.go_on(now, read, fx),
+            ReadOutcome::Entries(entries) if follows(&entries, part.next) => part.take_entries(entries, asked.count),
+            ReadOutcome::NoSuchEntry | ReadOutcome::NoSuchLedger => drop(part.denied.insert(asked.slot)),
+            ReadOutcome::Entries(_) | ReadOutcome::Unknown => {}
         }
+        if part.may_get_more() {
+            self.ask(now, part, fx);
+        }
+        self.go_on(now, read, fx);
     }
 
     /// New metadata of the same ledger: another ensemble, or its end.
@@ -195,17 +171,20 @@ impl LedgerReader {
     }
 
     pub fn next_deadline(&self) -> Option<Mono> {
-        let asked = self.reads.iter().flat_map(|read| &read.asked);
+        let asked = self.reads.iter().flat_map(|read| &read.parts).flat_map(|part| &part.asked);
         asked.fold(None, |first, asked| earliest(first, Some(asked.next_deadline())))
     }
 
     pub fn on_deadline(&mut self, now: Now, fx: &mut ReaderEffects) {
-        let overdue = |read: &Read| read.asked.iter().any(|asked| asked.next_deadline() <= now.mono);
-        while let Some(index) = self.reads.iter().position(overdue) {
+        let is_overdue = |part: &Part| part.asked.iter().any(|asked| asked.next_deadline() <= now.mono);
+        while let Some(index) = self.reads.iter().position(|read| read.parts.iter().any(is_overdue)) {
             let mut read = self.reads.swap_remove(index);
-            read.asked.retain(|asked| asked.deadline > now.mono);
-            for asked in &mut read.asked {
-                asked.speculate_at = asked.speculate_at.filter(|at| *at > now.mono); // I5
+            for part in read.parts.iter_mut().filter(|part| is_overdue(part)) {
+                part.asked.retain(|asked| asked.deadline > now.mono);
+                for asked in &mut part.asked {
+                    asked.speculate_at = asked.speculate_at.filter(|at| *at > now.mono); // I5
+                }
+                self.ask(now, part, fx);
             }
             self.go_on(now, read, fx);
         }
@@ -229,83 +208,72 @@ impl LedgerReader {
         self.reads.len()
     }
 
-    fn bookie_of(&self, read: &Read, slot: u32) -> Option<NodeId> {
-        self.metadata.fragment_of(read.next).bookies.get(usize::try_from(slot).ok()?).copied()
+    fn bookie_of(&self, entry: EntryId, slot: u32) -> Option<NodeId> {
+        self.metadata.fragment_of(entry).bookies.get(usize::try_from(slot).ok()?).copied()
     }
 
-    /// Asks the next copy of the next part; without one it waits for those asked, or ends the read.
+    /// Takes what came, asks for more parts, and ends the read when it waits for nothing more.
     fn go_on(&mut self, now: Now, mut read: Read, fx: &mut ReaderEffects) {
-        let replication = self.metadata.replication;
-        let vacant = self.metadata.fragment_of(read.next).vacant();
-        let untried = replication.write_set(read.next).without(read.tried).without(vacant);
-        let next = self.choose(&read, untried).and_then(|slot| Some((slot, self.bookie_of(&read, slot)?)));
-        let Some((slot, to)) = next else {
-            return if read.asked.is_empty() { self.finish(read, fx) } else { self.reads.push(read) };
-        };
-        let run = replication.run_length(read.next, slot).unwrap_or(u32::MAX);
-        let end = self.metadata.fragment_end(read.next).unwrap_or(EntryId(i64::MAX)).min(read.last.next());
-        let count = u32::try_from(end.0 - read.next.0).unwrap_or(u32::MAX).min(run);
-        assert!(count >= 1 && read.next <= read.last, "LedgerReader I1: something is left to read");
-        let (id, ledger, bytes_max) = (self.ids.allocate(), self.ledger, read.bytes_left);
-        let request = BookieRequest::Read { id, ledger, from: read.next, entries_max: count, bytes_max, fence: false };
-        fx.push(LedgerEffect::Bookie { to, request });
-        assert!(!read.tried.contains(slot), "LedgerReader I4: slot {slot} is asked once for {}", read.next);
-        read.tried.insert(slot);
-        let deadline = now.mono + self.options.read_timeout;
-        // One who was silent has had its time: from now on the newest is watched (I5).
-        read.asked.iter_mut().for_each(|asked| asked.speculate_at = None);
-        let more = !untried.without(SlotSet::from_iter([slot])).is_empty();
-        let speculate_at = Some(now.mono + self.options.speculate_after).filter(|at| more && *at < deadline);
-        read.asked.push(Asked { id, to, slot, count, deadline, speculate_at });
+        let mut goes_on = read.take_found();
+        while goes_on && let Some(mut part) = read.next_part() {
+            self.ask(now, &mut part, fx);
+            goes_on = !(read.parts.is_empty() && part.is_silent());
+            read.push(part);
+        }
+        if !goes_on || read.parts.is_empty() {
+            return self.finish(read, fx);
+        }
         assert!(self.reads.len() < self.options.reads_max, "LedgerReader I4: room for the read under way");
         self.reads.push(read);
     }
 
-    /// Of those not avoided: the preferred bookie if it has a copy, else the slot that holds the longest run; entries held by all are spread.
-    fn choose(&self, read: &Read, candidates: SlotSet) -> Option<u32> {
+    /// Asks the next copy of a part, if there is one.
+    fn ask(&mut self, now: Now, part: &mut Part, fx: &mut ReaderEffects) {
         let replication = self.metadata.replication;
-        let avoided = |slot: &u32| self.bookie_of(read, *slot).is_some_and(|node| self.avoided.contains(&node));
+        let vacant = self.metadata.fragment_of(part.next).vacant();
+        let untried = replication.write_set(part.next).without(part.tried).without(vacant);
+        let chosen = self.choose(part.next, untried).and_then(|slot| Some((slot, self.bookie_of(part.next, slot)?)));
+        let Some((slot, to)) = chosen else { return };
+        let run = replication.run_length(part.next, slot).unwrap_or(u32::MAX);
+        let end = self.metadata.fragment_end(part.next).unwrap_or(EntryId(i64::MAX)).min(part.end);
+        let count = u32::try_from(end.0 - part.next.0).unwrap_or(u32::MAX).min(run);
+        assert!(count >= 1, "LedgerReader I1: something is left to read");
+        let (id, ledger, bytes_max) = (self.ids.allocate(), self.ledger, part.bytes_max);
+        let request = BookieRequest::Read { id, ledger, from: part.next, entries_max: count, bytes_max, fence: false };
+        fx.push(LedgerEffect::Bookie { to, request });
+        assert!(!part.tried.contains(slot), "LedgerReader I4: slot {slot} is asked once for {}", part.next);
+        part.tried.insert(slot);
+        let deadline = now.mono + self.options.read_timeout;
+        // One who was silent has had its time: from now on the newest is watched (I5).
+        part.asked.iter_mut().for_each(|asked| asked.speculate_at = None);
+        let more = !untried.without(SlotSet::from_iter([slot])).is_empty();
+        let speculate_at = Some(now.mono + self.options.speculate_after).filter(|at| more && *at < deadline);
+        part.asked.push(Asked { id, to, slot, count, deadline, speculate_at });
+    }
+
+    /// Of those not avoided: the preferred bookie if it has a copy, else the slot that holds the longest run; entries held by all are spread.
+    fn choose(&self, entry: EntryId, candidates: SlotSet) -> Option<u32> {
+        let replication = self.metadata.replication;
+        let avoided = |slot: &u32| self.bookie_of(entry, *slot).is_some_and(|node| self.avoided.contains(&node));
         let good: SlotSet = candidates.iter().filter(|slot| !avoided(slot)).collect();
         let candidates = if good.is_empty() { candidates } else { good };
         let preferred =
-            |slot: &u32| self.options.prefer.is_some() && self.bookie_of(read, *slot) == self.options.prefer;
-        let by_run = || (0..replication.write_quorum()).rev().map(|copy| replication.slot(read.next, copy));
+            |slot: &u32| self.options.prefer.is_some() && self.bookie_of(entry, *slot) == self.options.prefer;
+        let by_run = || (0..replication.write_quorum()).rev().map(|copy| replication.slot(entry, copy));
         candidates.iter().find(preferred).or_else(|| by_run().find(|slot| candidates.contains(*slot)))
     }
 
     fn finish(&mut self, read: Read, fx: &mut ReaderEffects) {
-        let (ledger, entry) = (self.ledger, read.next);
-        let vacant = self.metadata.fragment_of(entry).vacant();
-        let lost = self.metadata.replication.write_set(entry).without(vacant).without(read.denied).is_empty(); // I3
-        let result = match read.found.is_empty() {
-            false => Ok(read.found), // I1
-            true if lost => Err(ReadError::Lost { ledger, entry }),
-            true => Err(ReadError::Unavailable { ledger, entry }),
+        let ledger = self.ledger;
+        let result = match read.parts.front() {
+            Some(part) if read.found.is_empty() => {
+                let (entry, vacant) = (part.next, self.metadata.fragment_of(part.next).vacant());
+                let may_exist = self.metadata.replication.write_set(entry).without(vacant).without(part.denied);
+                let lost = may_exist.is_empty(); // I3
+                Err(if lost { ReadError::Lost { ledger, entry } } else { ReadError::Unavailable { ledger, entry } })
+            }
+            Some(_) | None => Ok(read.found), // I1
         };
         fx.push(LedgerEffect::Event(ReaderEvent::ReadDone { id: read.id, result }));
-    }
-}
-
-impl Asked {
-    fn next_deadline(&self) -> Mono {
-        self.speculate_at.unwrap_or(self.deadline).min(self.deadline)
-    }
-}
-
-impl Read {
-    /// Takes an answer to a request for `count` entries; true when the read is done with it.
-    fn take_entries(&mut self, entries: Vec<StoredEntry>, count: u32) -> bool {
-        let wanted = usize::try_from(count).unwrap_or(usize::MAX);
-        let short = entries.len() < wanted;
-        for stored in entries.into_iter().take(wanted) {
-            assert!(stored.entry == self.next && self.next <= self.last, "LedgerReader I1: {} follows", stored.entry);
-            self.bytes_left = self.bytes_left.saturating_sub(u32::try_from(stored.data.len()).unwrap_or(u32::MAX));
-            self.found.push((stored.entry, stored.data));
-            self.next = self.next.next();
-        }
-        (self.tried, self.denied) = (SlotSet::EMPTY, SlotSet::EMPTY);
-        self.asked.clear(); // I5: late answers of the others find nobody.
-        // A short answer is full of bytes, or the next entry is on other copies only: the caller asks again from there.
-        short || self.bytes_left == 0 || self.next > self.last
     }
 }

@@ -87,7 +87,7 @@ impl Reads {
         let id = ReadId(self.next_id);
         self.next_id += 1;
         self.waits.push(Wait { id, rank, entries_max, bytes_max });
-        self.fetch(rank, bytes_max, scope);
+        self.fetch(rank, entries_max, bytes_max, scope);
         self.advance(scope);
         Read::Pending(id)
     }
@@ -99,20 +99,23 @@ impl Reads {
         if small || scope.cache.holds(rank) || self.blocks.holds(rank) {
             return;
         }
-        self.fetch(rank, 0, scope);
+        self.fetch(rank, 0, 0, scope);
         self.advance(scope);
     }
 
-    /// Adds a fetch for this rank unless one covers it.
-    fn fetch(&mut self, rank: u64, bytes_max: u64, scope: &ReadScope<'_>) {
+    /// Adds a fetch for this rank unless one covers it: of a whole block when memory keeps it, otherwise of what is asked
+    /// for.
+    fn fetch(&mut self, rank: u64, entries_max: u32, bytes_max: u64, scope: &ReadScope<'_>) {
         let covered = self.fetches.iter().any(|fetch| (fetch.first_rank..fetch.end_rank).contains(&rank));
         if covered || self.fetches.len() >= FETCHES_MAX {
             return;
         }
         let Some((ledger, _, ledger_end)) = scope.chain.ledger_ranks(rank) else { return };
         let block = u64::from(scope.site.options.read_block_bytes);
-        let bytes_max = block.min(bytes_max.max(scope.site.options.cache_bytes_max / 4)).max(1);
-        let end_rank = ledger_end.min(rank + (bytes_max / ENTRY_BYTES_MIN).max(1));
+        let (wanted, kept) = (block.min(bytes_max), block.min(scope.site.options.cache_bytes_max / 4));
+        let (bytes_max, entries_max) =
+            if wanted <= kept { (kept.max(1), u64::MAX) } else { (wanted, u64::from(entries_max.max(1))) };
+        let end_rank = ledger_end.min(rank.saturating_add((bytes_max / ENTRY_BYTES_MIN).max(1).min(entries_max)));
         self.fetches.push(Fetch { ledger, first_rank: rank, end_rank, bytes_max, sent: None, attempts: 0 });
     }
 
@@ -207,8 +210,8 @@ impl Reads {
         });
         self.fetches.retain(|fetch| fetch.sent.is_some() || scope.chain.at(fetch.first_rank).is_some());
         for index in 0..self.waits.len() {
-            let (rank, bytes_max) = (self.waits[index].rank, self.waits[index].bytes_max);
-            self.fetch(rank, bytes_max, scope);
+            let Wait { rank, entries_max, bytes_max, .. } = self.waits[index];
+            self.fetch(rank, entries_max, bytes_max, scope);
         }
         self.advance(scope);
         if self.fetches.is_empty() {

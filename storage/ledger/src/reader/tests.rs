@@ -4,6 +4,7 @@ use super::*;
 use crate::{Fragment, ReplicationConfig};
 use base::OwnerId;
 use bytes::Bytes;
+use wire::bookie::StoredEntry;
 
 const LEDGER: LedgerId = LedgerId(4);
 
@@ -16,6 +17,8 @@ struct Setup {
     fx: ReaderEffects,
     /// The request under way.
     asked: Option<RequestId>,
+    /// Of several that were sent at once: request, bookie, first entry, entries.
+    parts: Vec<(RequestId, u64, i64, u32)>,
 }
 
 impl Setup {
@@ -30,7 +33,7 @@ impl Setup {
         let (read_timeout, speculate_after) = (Duration::from_millis(50), Duration::from_millis(10));
         let options = ReaderOptions { read_timeout, speculate_after, reads_max: 2, prefer };
         let reader = LedgerReader::new(RequestIds::new(OwnerId(1), 3), LEDGER, metadata, options);
-        Self { reader, fx: Effects::new(), asked: None }
+        Self { reader, fx: Effects::new(), asked: None, parts: Vec::new() }
     }
 
     fn read(&mut self, from: i64, entries_max: u32, bytes_max: u32) -> Result<ReadId, ReadError> {
@@ -39,13 +42,29 @@ impl Setup {
 
     /// The one request sent: bookie, first entry, entries.
     fn sent(&mut self) -> (u64, i64, u32) {
-        match self.fx.take().as_slice() {
-            [LedgerEffect::Bookie { to, request: BookieRequest::Read { id, from, entries_max, fence: false, .. } }] => {
-                self.asked = Some(*id);
-                (to.0, from.0, *entries_max)
+        let sent = self.all_sent();
+        assert_eq!(sent.len(), 1, "one read expected: {sent:?}");
+        self.asked = Some(self.parts[0].0);
+        sent[0]
+    }
+
+    /// All requests sent: bookie, first entry, entries.
+    fn all_sent(&mut self) -> Vec<(u64, i64, u32)> {
+        let part = |effect| match effect {
+            LedgerEffect::Bookie { to, request: BookieRequest::Read { id, from, entries_max, fence: false, .. } } => {
+                (id, to.0, from.0, entries_max)
             }
-            other => panic!("one read expected: {other:?}"),
-        }
+            other => panic!("a read expected: {other:?}"),
+        };
+        self.parts = self.fx.take().into_iter().map(part).collect();
+        self.parts.iter().map(|(_, bookie, from, count)| (*bookie, *from, *count)).collect()
+    }
+
+    /// The bookie asked for part `index` of those sent last answers with these entries of it.
+    fn answer_part(&mut self, index: usize, count: i64) {
+        let (id, bookie, from, _) = self.parts[index];
+        self.asked = Some(id);
+        self.answer(bookie, entries(from..from + count));
     }
 
     fn answer(&mut self, from: u64, outcome: ReadOutcome) {
@@ -111,14 +130,65 @@ fn b8_an_entry_is_lost_only_when_every_copy_is_explicitly_denied() {
 }
 
 #[test]
-fn striped_parts_and_fragments_are_merged_in_order() {
+fn parts_of_a_striped_read_are_asked_for_at_once_and_merged_in_order() {
     let mut setup = Setup::new(3, 2, 2, None);
     setup.read(7, 6, 1_000).unwrap();
-    for (bookie, from, count) in [(3, 7, 2), (2, 9, 1), (13, 10, 2), (12, 12, 1)] {
-        assert_eq!(setup.sent(), (bookie, from, count));
-        setup.answer(bookie, entries(from..from + i64::from(count)));
-    }
+    assert_eq!(setup.sent(), (3, 7, 2), "the first part alone: the size of entries is not known");
+    setup.answer(3, entries(7..9));
+    assert_eq!(setup.all_sent(), [(2, 9, 1), (13, 10, 2), (12, 12, 1)]);
+    setup.answer_part(2, 1);
+    setup.answer_part(0, 1);
+    assert!(setup.fx.is_empty(), "entries 10 and 11 are missing");
+    setup.answer_part(1, 2);
     assert_eq!(setup.done(), Ok((7..13).collect()));
+    assert_eq!((setup.reader.reads(), setup.reader.next_deadline()), (0, None));
+}
+
+#[test]
+fn no_more_parts_are_asked_for_than_the_bytes_have_room_for() {
+    let mut setup = Setup::new(3, 2, 2, None);
+    setup.read(0, 10, 50).unwrap();
+    setup.sent();
+    setup.answer(2, entries(0..2));
+    assert_eq!(setup.all_sent(), [(1, 2, 2), (3, 4, 2)], "30 bytes are left, entries have 10");
+    setup.answer_part(0, 2);
+    assert!(setup.fx.is_empty(), "what is under way fills it");
+    setup.answer_part(1, 2);
+    assert_eq!(setup.done(), Ok((0..5).collect()), "50 bytes were asked for");
+}
+
+#[test]
+fn a_part_without_an_answer_ends_the_read_before_it() {
+    let mut setup = Setup::new(3, 2, 2, None);
+    setup.read(0, 6, 1_000).unwrap();
+    setup.sent();
+    setup.answer(2, entries(0..2));
+    assert_eq!(setup.all_sent().len(), 2);
+    let first = setup.parts.clone();
+    setup.answer_part(1, 2);
+    setup.asked = Some(first[0].0);
+    setup.answer(first[0].1, ReadOutcome::NoSuchEntry);
+    let (second, from, _) = setup.sent();
+    assert_eq!(from, 2);
+    setup.answer(second, ReadOutcome::NoSuchEntry);
+    assert_eq!(setup.done(), Ok(vec![0, 1]), "what came for entries 4 and 5 does not follow");
+    assert_eq!((setup.reader.reads(), setup.reader.next_deadline()), (0, None));
+}
+
+#[test]
+fn another_copy_of_a_part_may_hold_less_of_it_and_the_rest_is_asked_for_after_it() {
+    let mut setup = Setup::new(3, 2, 2, None);
+    setup.read(0, 4, 1_000).unwrap();
+    assert_eq!(setup.sent(), (2, 0, 2));
+    setup.answer(2, ReadOutcome::Unknown);
+    assert_eq!(setup.sent(), (1, 0, 1));
+    setup.answer(1, entries(0..1));
+    let mut sent = setup.all_sent();
+    sent.sort_unstable_by_key(|part| part.1);
+    assert_eq!(sent.iter().map(|part| (part.1, part.2)).collect::<Vec<_>>(), [(1, 1), (2, 2)]);
+    setup.answer_part(0, i64::from(setup.parts[0].3));
+    setup.answer_part(1, i64::from(setup.parts[1].3));
+    assert_eq!(setup.done(), Ok((0..4).collect()));
 }
 
 #[test]
@@ -128,11 +198,15 @@ fn a_read_ends_with_what_it_has_when_it_is_full_or_goes_no_further() {
     setup.sent();
     setup.answer(2, entries(0..2));
     assert_eq!(setup.done(), Ok(vec![0, 1]), "20 bytes were asked for");
+    setup.read(0, 9, 0).unwrap();
+    setup.sent();
+    setup.answer(2, entries(0..1));
+    assert_eq!(setup.done(), Ok(vec![0]), "LedgerReader I1: one entry at least");
     setup.read(0, 9, 1_000).unwrap();
     setup.sent();
     setup.answer(2, entries(0..1));
     assert_eq!(setup.done(), Ok(vec![0]), "the bookie gave less than it was asked for");
-    setup.read(0, 9, 1_000).unwrap();
+    setup.read(0, 4, 1_000).unwrap();
     setup.sent();
     setup.answer(2, entries(0..2));
     for _ in 0..2 {
@@ -252,15 +326,16 @@ fn an_unclear_answer_goes_on_at_once_while_a_slow_copy_is_still_waited_for() {
 #[test]
 fn the_next_part_of_a_read_does_not_inherit_the_waiting_of_the_last() {
     let mut setup = Setup::new(3, 2, 2, None);
-    setup.read(0, 9, 1_000).unwrap();
+    setup.read(0, 2, 1_000).unwrap();
     let (slow, ..) = setup.sent();
     let slow_id = setup.asked;
     setup.reader.on_deadline(ms(10), &mut setup.fx);
     let (quick, from, count) = setup.sent();
-    setup.answer(quick, entries(from..from + i64::from(count)));
+    assert_eq!((from, count), (0, 1));
+    setup.answer(quick, entries(0..1));
     let (_, from, _) = setup.sent();
-    assert!(from > 0);
+    assert_eq!(from, 1);
     setup.asked = slow_id;
-    setup.answer(slow, entries(0..1));
+    setup.answer(slow, entries(0..2));
     assert!(setup.fx.is_empty() && setup.reader.reads() == 1, "the late answer is for a part that is done");
 }

@@ -383,6 +383,21 @@ fn a_catching_up_reader_gets_its_next_block_before_it_asks() {
 }
 
 #[test]
+fn a_block_that_memory_does_not_keep_is_only_as_long_as_asked_for() {
+    let small = ManagedOptions { read_block_bytes: 1 << 20, cache_bytes_max: 4000, ..options() };
+    let mut rig = Rig::new(ManagedOptions { ledger_entries_max: 1000, ..small });
+    let positions = rig.add(0..100);
+    rig.log.evict_to(0);
+    rig.log.take_read_counts();
+    for (n, fetched) in [(10, 1), (40, 3)] {
+        let entries_max = u32::try_from(fetched).unwrap();
+        assert!(matches!(rig.log.read(rig.now, positions[n], entries_max, 1 << 20, &mut rig.fx), Read::Pending(_)));
+        rig.drive();
+        assert_eq!(rig.log.take_read_counts().miss_entries, fetched);
+    }
+}
+
+#[test]
 fn readers_of_the_same_block_share_one_fetch() {
     let mut rig = Rig::new(ManagedOptions { ledger_entries_max: 1000, ..options() });
     let positions = rig.add(0..50);
