@@ -51,5 +51,5 @@ pub use effect::{
 pub use error::{AddRefused, CursorError, DeleteError, OpenError, ReadError};
 pub use machine::ManagedLedger;
 pub use options::{CheckpointRule, ManagedOptions, OpenMode, Retention};
-pub use record::{LedgerRecord, ManagedRecord};
+pub use record::{Birth, LedgerRecord, ManagedRecord};
 pub use seeded::{Seeded, SeededBug};

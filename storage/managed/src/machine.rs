@@ -31,13 +31,13 @@ use crate::discard::Discards;
 use crate::open::{OpenOutcome, Opened, Opening};
 use crate::pending_ops::Waiter;
 use crate::reads::{ReadScope, Reads};
-use crate::record::ManagedRecord;
-use crate::site::{Fx, Site, is_due, metadata_outcome};
+use crate::record::{Birth, ManagedRecord};
+use crate::site::{Fx, Site, encode_json, is_due, metadata_outcome};
 use crate::store::{RecordStore, StoreOutcome};
 use crate::{CursorError, ManagedEffect, ManagedEvent, ManagedOptions, OpenError, OpenMode};
 use base::{LedgerId, Mono, NodeId, Now, OwnerId, RequestId, earliest};
 use care::Trimming;
-use meta_api::MetaResponse;
+use meta_api::{Compare, MetaResponse, Write};
 use wire::bookie::BookieResponse;
 
 #[derive(Debug)]
@@ -100,6 +100,27 @@ impl ManagedLedger {
             discards: Discards::default(),
             trimming: Trimming::default(),
         }
+    }
+
+    /// What creates the log together with what it belongs to, in one transaction of the owner; not while it is open. With the
+    /// transaction's version the log then needs no more than [`Self::begin_as_born`].
+    pub fn birth(&self) -> Birth {
+        let key = self.site.key.clone();
+        let compare = std::iter::once(Compare::Absent { key: key.clone() }).chain(self.site.options.guard.clone());
+        Birth { compare: compare.collect(), write: Write::Put { key, value: encode_json(&ManagedRecord::born()) } }
+    }
+
+    /// Opens a log whose [`Self::birth`] was committed with this version. The caller sends nothing of what
+    /// [`Self::open`] asked for. [`ManagedEvent::Opened`] follows.
+    ///
+    /// # Panics
+    /// When the log has gone on opening meanwhile.
+    pub fn begin_as_born(&mut self, now: Now, version: u64, fx: &mut Fx) {
+        let Phase::Opening(opening) = &self.phase else { panic!("a log is born before it is open") };
+        let opened = opening.born();
+        self.store = RecordStore::new(ManagedRecord::born(), Some(version));
+        self.finish_open(now, Some(opened), fx);
+        self.settle(now, fx);
     }
 
     // ---- inputs ----

@@ -80,6 +80,17 @@ impl Opening {
         Self { mode, step, recoveries: Vec::new(), discards: Vec::new(), cursors: None }
     }
 
+    /// How a log opens that was created just now, instead of all other steps.
+    ///
+    /// # Panics
+    /// When other steps were taken.
+    pub(crate) fn born(&self) -> OpenOutcome {
+        assert!(matches!(self.step, Step::Reading { .. }), "a log is born before anything was read of it");
+        let (chain, discards) = (Chain::new(&ManagedRecord::born()), Vec::new());
+        let (cursors, cursor_log) = (CursorSet::new(), CursorLog::absent());
+        OpenOutcome::Opened(Box::new(Opened { chain, cursors, cursor_log, discards }))
+    }
+
     // ---- inputs ----
 
     /// An answer of the metadata store to the open itself or to one of its recoveries.

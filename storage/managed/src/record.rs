@@ -5,6 +5,7 @@
 //! - I2  a ledger without `closed_ms` may have a writer; the next owner recovers it before anything else.
 
 use base::{Epoch, LedgerId, NodeId, Position};
+use meta_api::{Compare, Write};
 use serde::{Deserialize, Serialize};
 
 /// One ledger of the chain as the metadata knows it.
@@ -36,6 +37,14 @@ pub struct ManagedRecord {
     pub trimmed: Position,
 }
 
+/// What creates a managed ledger as part of a larger transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Birth {
+    /// First that there is none of that name, then the owner's guard if it has one.
+    pub compare: Vec<Compare>,
+    pub write: Write,
+}
+
 /// A record that breaks an invariant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RecordError {
@@ -56,6 +65,11 @@ impl ManagedRecord {
             cursor_ledger_next: None,
             trimmed: Position::EARLIEST,
         }
+    }
+
+    /// One that its first owner has opened.
+    pub(crate) fn born() -> Self {
+        Self { epoch: Epoch(1), ..Self::empty() }
     }
 
     /// Decodes and checks a record.

@@ -1,6 +1,7 @@
 //! Opening a topic: record, log, replay.
 //!
-//! **States**  Record (read or create the metadata record) → Log (the managed ledger recovers) → Replay (rebuild what the
+//! **States**  Record (read the metadata record, or create it with that of the log) → Log (the managed ledger recovers, unless
+//! it was created just now) → Replay (rebuild what the
 //! topic derives from its log) → the topic is Ready.
 //!
 //! **Invariants**
@@ -147,10 +148,19 @@ impl Topic {
         }
         match event {
             RecordEvent::Loaded => self.open_log(),
+            RecordEvent::Created { log_version } => {
+                self.open_log();
+                self.ledger_fx = Effects::new(); // It need not ask for its record.
+                self.ledger.begin_as_born(env.now, log_version, &mut self.ledger_fx);
+            }
+            RecordEvent::LogExists => {
+                let (id, request) = self.record.create_alone(tenancy::keys::namespace_key(self.name.namespace()));
+                env.out.effect(crate::io::BrokerEffect::Meta { id, request });
+            }
             RecordEvent::Stored { change } => self.handle_record_stored(change, env),
             RecordEvent::Deleted => self.handle_record_deleted(env),
             RecordEvent::Lost { reason } => self.handle_record_lost(reason, env),
-            RecordEvent::Retry { reason } => self.give_up(format!("metadata is unavailable: {reason}"), env),
+            RecordEvent::Retry { reason } => self.give_up(reason, env),
         }
     }
 
@@ -167,7 +177,7 @@ impl Topic {
                     ..TopicRecord::default()
                 };
                 let namespace = tenancy::keys::namespace_key(self.name.namespace());
-                let (id, request) = self.record.create(record, namespace);
+                let (id, request) = self.record.create(record, namespace, self.ledger.birth());
                 env.out.effect(crate::io::BrokerEffect::Meta { id, request });
             }
             CreateTopic::Never => {

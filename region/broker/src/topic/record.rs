@@ -6,6 +6,7 @@
 
 use base::{OwnerId, Position, RequestId};
 use bytes::Bytes;
+use managed::Birth;
 use meta_api::{Compare, MetaRequest, MetaResponse, Write};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -41,6 +42,12 @@ impl TopicRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RecordEvent {
     Loaded,
+    /// The topic is new, and so is its log, whose record has this version.
+    Created {
+        log_version: u64,
+    },
+    /// A log of that name is there without its topic; nothing was created.
+    LogExists,
     /// The changes up to this number are durable.
     Stored {
         change: u64,
@@ -59,7 +66,10 @@ pub(crate) enum RecordEvent {
 enum Awaiting {
     Nothing,
     Read,
+    /// The topic and its log at once.
     Create,
+    /// The topic alone: there is a log of that name already.
+    CreateAlone,
     /// A write that holds all changes up to this number.
     Write(u64),
     Delete,
@@ -103,12 +113,28 @@ impl RecordKeeper {
         self.request(Awaiting::Read, MetaRequest::Get { key })
     }
 
-    /// Creates the record, only while `namespace_key` exists.
-    pub(crate) fn create(&mut self, record: TopicRecord, namespace_key: String) -> (RequestId, MetaRequest) {
+    /// Creates the record, and with it what `log` says, only while `namespace_key` exists.
+    pub(crate) fn create(
+        &mut self,
+        record: TopicRecord,
+        namespace_key: String,
+        log: Birth,
+    ) -> (RequestId, MetaRequest) {
         self.value = record;
+        let (mut compare, write) = self.creation(namespace_key);
+        compare.extend(log.compare);
+        self.request(Awaiting::Create, MetaRequest::Txn { compare, writes: vec![write, log.write] })
+    }
+
+    /// Creates the record alone.
+    pub(crate) fn create_alone(&mut self, namespace_key: String) -> (RequestId, MetaRequest) {
+        let (compare, write) = self.creation(namespace_key);
+        self.request(Awaiting::CreateAlone, MetaRequest::Txn { compare, writes: vec![write] })
+    }
+
+    fn creation(&self, namespace_key: String) -> (Vec<Compare>, Write) {
         let (key, value) = (self.key.clone(), self.value.encode());
-        let compare = vec![Compare::Exists { key: namespace_key }, Compare::Absent { key: key.clone() }];
-        self.request(Awaiting::Create, MetaRequest::Txn { compare, writes: vec![Write::Put { key, value }] })
+        (vec![Compare::Exists { key: namespace_key }, Compare::Absent { key: key.clone() }], Write::Put { key, value })
     }
 
     /// The record was changed in memory; answers the number of the change and the write to send now, if none is under way.
@@ -152,15 +178,27 @@ impl RecordKeeper {
         let awaiting = std::mem::replace(&mut self.awaiting, Awaiting::Nothing);
         let event = match (awaiting, response) {
             (Awaiting::Nothing, _) => return None,
-            (_, MetaResponse::Unavailable { reason }) => RecordEvent::Retry { reason },
+            (_, MetaResponse::Unavailable { reason }) => {
+                RecordEvent::Retry { reason: format!("metadata is unavailable: {reason}") }
+            }
             (Awaiting::Read, MetaResponse::Value(found)) => self.loaded(found),
             (Awaiting::Create, MetaResponse::Committed { revision }) => {
                 self.version = Some(revision);
+                RecordEvent::Created { log_version: revision }
+            }
+            (Awaiting::CreateAlone, MetaResponse::Committed { revision }) => {
+                self.version = Some(revision);
                 RecordEvent::Loaded
             }
-            (Awaiting::Create, MetaResponse::Conflict { index: 1, actual }) => self.loaded(actual),
-            (Awaiting::Create, MetaResponse::Conflict { .. }) => {
+            (Awaiting::Create | Awaiting::CreateAlone, MetaResponse::Conflict { index: 0, .. }) => {
                 RecordEvent::Lost { reason: "its namespace does not exist".to_owned() }
+            }
+            (Awaiting::Create | Awaiting::CreateAlone, MetaResponse::Conflict { index: 1, actual }) => {
+                self.loaded(actual)
+            }
+            (Awaiting::Create, MetaResponse::Conflict { index: 2, .. }) => RecordEvent::LogExists,
+            (Awaiting::Create, MetaResponse::Conflict { .. }) => {
+                RecordEvent::Retry { reason: "another node owns it now; look it up again".to_owned() }
             }
             (Awaiting::Write(change), MetaResponse::Committed { revision }) => {
                 self.version = Some(revision);
@@ -184,5 +222,62 @@ impl RecordKeeper {
             }
             Err(error) => RecordEvent::Lost { reason: format!("its metadata record is damaged: {error}") },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMESPACE: &str = "/ns/a/b";
+
+    fn log() -> Birth {
+        let key = "/ml/t".to_owned();
+        let guard = Compare::Version { key: "/owner".to_owned(), version: 4 };
+        let write = Write::Put { key: key.clone(), value: Bytes::from_static(b"log") };
+        Birth { compare: vec![Compare::Absent { key }, guard], write }
+    }
+
+    fn creating() -> (RecordKeeper, RequestId, MetaRequest) {
+        let mut keeper = RecordKeeper::new(OwnerId(3), "/topic".to_owned());
+        let (id, request) = keeper.create(TopicRecord::default(), NAMESPACE.to_owned(), log());
+        (keeper, id, request)
+    }
+
+    #[test]
+    fn a_topic_and_its_log_are_created_by_one_transaction() {
+        let (mut keeper, id, request) = creating();
+        let MetaRequest::Txn { compare, writes } = request else { panic!("{request:?}") };
+        assert_eq!(compare[..2], [Compare::Exists { key: NAMESPACE.into() }, Compare::Absent { key: "/topic".into() }]);
+        assert_eq!(compare[2..], log().compare);
+        assert_eq!(writes[1], log().write);
+        let event = keeper.handle_response(id, MetaResponse::Committed { revision: 9 });
+        assert_eq!(event, Some((RecordEvent::Created { log_version: 9 }, None)));
+        let (_, change) = keeper.changed();
+        assert!(change.is_some(), "the next change is sent at once");
+    }
+
+    #[test]
+    fn each_condition_that_fails_says_what_comes_next() {
+        let outcome = |index, actual| {
+            let (mut keeper, id, _) = creating();
+            keeper.handle_response(id, MetaResponse::Conflict { index, actual }).unwrap().0
+        };
+        let there = meta_api::Versioned { value: TopicRecord::default().encode(), version: 2 };
+        assert!(matches!(outcome(0, None), RecordEvent::Lost { .. }), "no namespace");
+        assert_eq!(outcome(1, Some(there.clone())), RecordEvent::Loaded, "another created the topic");
+        assert_eq!(outcome(2, Some(there)), RecordEvent::LogExists);
+        assert!(matches!(outcome(3, None), RecordEvent::Retry { .. }), "another node owns it");
+    }
+
+    #[test]
+    fn a_topic_whose_log_is_there_already_is_created_alone() {
+        let (mut keeper, id, _) = creating();
+        keeper.handle_response(id, MetaResponse::Conflict { index: 2, actual: None });
+        let (id, request) = keeper.create_alone(NAMESPACE.to_owned());
+        let MetaRequest::Txn { compare, writes } = request else { panic!("{request:?}") };
+        assert_eq!((compare.len(), writes.len()), (2, 1));
+        let event = keeper.handle_response(id, MetaResponse::Committed { revision: 9 });
+        assert_eq!(event, Some((RecordEvent::Loaded, None)));
     }
 }

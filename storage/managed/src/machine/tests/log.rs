@@ -421,3 +421,30 @@ fn closing_while_the_clock_is_due_does_not_spin() {
     rig.log.on_deadline(rig.now, &mut rig.fx);
     assert!(rig.log.next_deadline().is_none_or(|due| due > rig.now.mono));
 }
+
+#[test]
+fn a_log_that_was_created_with_its_topic_opens_without_a_question_and_its_next_owner_takes_it_over() {
+    let mut rig = Rig::new(options());
+    let (nodes, key) = (rig.storage.nodes(), "/ml/born".to_owned());
+    let open = |owner, mode, now, fx: &mut Effects<ManagedEffect>| {
+        ManagedLedger::open(OwnerId(owner), key.clone(), mode, options(), nodes.clone(), now, fx)
+    };
+    let mut log = open(7, OpenMode::CreateIfAbsent, rig.now, &mut Effects::new());
+    let birth = log.birth();
+    let request = MetaRequest::Txn { compare: birth.compare, writes: vec![birth.write] };
+    let (MetaResponse::Committed { revision }, _) = rig.storage.meta().apply(&request) else { panic!("{request:?}") };
+    let (refused, _) = rig.storage.meta().apply(&request);
+    assert!(matches!(refused, MetaResponse::Conflict { index: 0, .. }), "it is there: {refused:?}");
+    let mut fx = Effects::new();
+    log.begin_as_born(rig.now, revision, &mut fx);
+    assert_eq!(fx.take(), [ManagedEffect::Event(ManagedEvent::Opened { checkpoint: None })]);
+    log.add(rig.now, 1, data(1), &mut fx).unwrap();
+    let events = rig.storage.drive(rig.now, &mut log, &mut fx);
+    assert!(matches!(events.as_slice(), [ManagedEvent::Persisted { ctx: 1, .. }]), "{events:?}");
+    let mut next = open(8, OpenMode::MustExist, rig.now, &mut fx);
+    assert_eq!(rig.storage.drive(rig.now, &mut next, &mut fx), [ManagedEvent::Opened { checkpoint: None }]);
+    assert_eq!(next.total_entries(), 1);
+    log.add(rig.now, 2, data(2), &mut fx).unwrap();
+    let events = rig.storage.drive(rig.now, &mut log, &mut fx);
+    assert!(events.iter().any(|event| matches!(event, ManagedEvent::Fenced { .. })), "{events:?}");
+}
