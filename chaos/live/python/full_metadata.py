@@ -19,11 +19,23 @@ PAUSE_MAX_S = 5
 
 
 def create(cluster, full, name):
-    """Topics, by way of the nodes that have space."""
+    """Creates topics at the nodes that have space, and answers how many: a topic of a bundle of the full node waits for space."""
     others = [node for node in cluster.nodes if node is not full]
-    put = lambda number: others[number % 2].http("PUT", f"{PATH}/{name}-{number}")
+
+    def put(number):
+        answers = {}
+
+        def answered():
+            # 307: the other node owns it. 503: its bundle is being split or moves.
+            answers.update({node: node.ask("PUT", f"{PATH}/{name}-{number}")[0] for node in others if answers.get(node) != 307})
+            assert set(answers.values()) <= {204, 307, 409, 503}, answers
+            return 503 not in answers.values()
+
+        until(f"{name}-{number} is created", answered)
+        return any(status in (204, 409) for status in answers.values())
+
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        list(pool.map(put, range(TOPICS)))
+        return sum(pool.map(put, range(TOPICS)))
 
 
 def listed(node, name):
@@ -34,7 +46,7 @@ def fills_up(cluster, disk, node, name, writer, told):
     disks.fill(crumbs := os.path.join(disk.folder, "crumbs"))
     node.unwell = True  # Others are asked who leads.
     began = time.monotonic()
-    create(cluster, node, name)
+    created = told[f"{name}_created"] = create(cluster, node, name)
     told[f"{name}_created_in_s"] = round(time.monotonic() - began, 2)
     assert node.running(), f"the {name} without space ended"
     assert "cannot grow" in open(os.path.join(node.logs, "server.log")).read(), "its log was never full"
@@ -44,7 +56,7 @@ def fills_up(cluster, disk, node, name, writer, told):
     os.unlink(crumbs)
     node.unwell = False
     freed = time.monotonic()
-    until("the node has all metadata", lambda: listed(node, name) == TOPICS, 30)
+    until("the node has all metadata", lambda: listed(node, name) == created, 30)
     told[f"{name}_has_all_after_s"] = round(time.monotonic() - freed, 2)
     assert node.running() and cluster.leader() is leader
 
