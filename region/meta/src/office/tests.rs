@@ -162,7 +162,8 @@ async fn the_lead_moves_under_load_and_no_request_is_refused() {
     let moves = async {
         for round in 0..MOVES {
             let leader = region.leadership(2).leader.unwrap().0;
-            assert!(region.node(leader).parts.office.leave().await, "move {round}");
+            // It stays when the others do not agree on one in time; then it is asked again.
+            while !region.node(leader).parts.office.leave().await {}
             region.led_by(2, |now| now.0 != leader).await;
             // Not before the last move was good for something: no write waits for a leader for ever.
             let answer = put(&region.node(2), WRITES + u64::from(round)).await;
@@ -185,7 +186,7 @@ async fn two_nodes_that_take_each_other_for_the_leader_do_not_wait_for_each_othe
     // To node 1, which leads.
     (2..=3).for_each(&mut send);
     held.wait_for(|held| *held == 2).await.unwrap();
-    assert!(region.node(1).parts.office.leave().await);
+    while !region.node(1).parts.office.leave().await {}
     region.led_by(1, |leader| leader != NodeId(1)).await;
     send(1);
     held.wait_for(|held| *held == 3).await.unwrap();
