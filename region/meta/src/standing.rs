@@ -79,8 +79,9 @@ pub(crate) struct StandingTask {
     raft: Raft,
     applied: SharedApplied,
     beside: Beside,
-    /// Whether no leader spoke to it when it last looked.
+    /// Whether no leader spoke to it when it last looked, and whether its log had room then.
     forgotten: bool,
+    has_room: bool,
     standing: watch::Sender<Standing>,
     leadership: watch::Sender<Leadership>,
     /// The nodes that the process is connected with; `None` until it says so.
@@ -117,6 +118,7 @@ impl StandingTask {
             applied,
             beside,
             forgotten: false,
+            has_room: true,
             standing,
             leadership,
             reached,
@@ -149,6 +151,7 @@ impl StandingTask {
                 () = tokio::time::sleep(CHECK_EVERY) => {
                     self.beside.compaction.ask_when_due().await;
                     self.forgotten = self.is_forgotten().await;
+                    self.has_room = self.beside.room.ensure(LEADER_ROOM_BYTES).await;
                     self.ask_when_forgotten().await;
                 }
             }
@@ -190,8 +193,8 @@ impl StandingTask {
         };
         let verdict = self.reach.judge(self.born.elapsed(), is_majority(self.node, &reached, &voters));
         // A leader without room in its log would have to go again; it is better than none.
-        let has_room = self.beside.room.holds(LEADER_ROOM_BYTES) || self.forgotten;
-        self.raft.runtime_config().elect(verdict.stands && has_room);
+        let could_lead = self.has_room || self.forgotten;
+        self.raft.runtime_config().elect(verdict.stands && could_lead);
         Some(verdict)
     }
 

@@ -115,17 +115,12 @@ pub(crate) struct WalRoom {
 }
 
 impl WalRoom {
-    /// Whether `bytes` and what raft itself may have to write fit as the file is.
-    pub(crate) fn holds(&self, bytes: u64) -> bool {
-        self.counters.room_bytes.load(Ordering::Relaxed) >= bytes + RAFT_OWN_BYTES
-    }
-
     /// Whether `bytes` and what raft itself may have to write fit, after growing the file when they do not yet.
     pub(crate) async fn ensure(&self, bytes: u64) -> bool {
-        if self.holds(bytes) {
+        let room_min = bytes + RAFT_OWN_BYTES;
+        if self.counters.room_bytes.load(Ordering::Relaxed) >= room_min {
             return true;
         }
-        let room_min = bytes + RAFT_OWN_BYTES;
         let (done, answer) = oneshot::channel();
         let asked = self.jobs.send(Job::Grow { room_min, done });
         asked.is_ok() && answer.await.unwrap_or(false)
