@@ -9,7 +9,6 @@ use base::NodeId;
 use openraft::ServerState;
 use openraft::metrics::RaftServerMetrics;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -36,8 +35,6 @@ pub(crate) struct Compass {
     transport: Option<Arc<dyn PeerTransport>>,
     standing: watch::Receiver<Standing>,
     applied: SharedApplied,
-    /// This node leads and is about to stop (`office`).
-    resigning: Arc<AtomicBool>,
 }
 
 impl Compass {
@@ -48,8 +45,7 @@ impl Compass {
         standing: watch::Receiver<Standing>,
         applied: SharedApplied,
     ) -> Self {
-        let resigning = Arc::default();
-        Self { node: node.0, raft_metrics: raft.server_metrics(), transport, standing, applied, resigning }
+        Self { node: node.0, raft_metrics: raft.server_metrics(), transport, standing, applied }
     }
 
     pub(crate) fn node(&self) -> NodeId {
@@ -57,15 +53,7 @@ impl Compass {
     }
 
     pub(crate) fn leader(&self) -> LeaderAt {
-        match leader_of(&self.raft_metrics.borrow(), self.node) {
-            LeaderAt::Here if self.resigning.load(Ordering::Relaxed) => LeaderAt::Nowhere,
-            leader => leader,
-        }
-    }
-
-    /// While this is set a node that leads says that nobody does.
-    pub(crate) fn set_resigning(&self, resigning: bool) {
-        self.resigning.store(resigning, Ordering::Relaxed);
+        leader_of(&self.raft_metrics.borrow(), self.node)
     }
 
     /// Whether this node decides alone: its applied state holds everything that was ever answered.

@@ -31,7 +31,6 @@ mod identity;
 mod log_store;
 mod mem_log;
 mod members;
-mod office;
 mod options;
 mod peer_messages;
 mod peers;

@@ -6,8 +6,6 @@
 //!
 //! **Invariants**
 //! - I1  a proof that answers a read began after the read was asked.
-//! - I2  no read of another node waits for an answer of another node: two that ask each other, as may be when the lead
-//!   changes, would wait for each other.
 //!
 //! **Not here**  A node that decides alone needs no proof (`applied`) and does not come here.
 //!
@@ -29,8 +27,7 @@ const APPLY_WAIT_MAX: Duration = LEADER_WAIT_MAX;
 /// The door for readers.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadDoor {
-    own: mpsc::Sender<WaitingRead>,
-    peers: mpsc::Sender<WaitingRead>,
+    queue: mpsc::Sender<WaitingRead>,
 }
 
 #[derive(Debug)]
@@ -49,14 +46,9 @@ pub(crate) enum NotProven {
     Unavailable(String),
 }
 
-/// Proves for all readers that wait, one proof at a time for those here and one for those of other nodes.
+/// Proves for all readers that wait, one proof at a time.
 pub(crate) struct ReadQueue {
-    own: mpsc::Receiver<WaitingRead>,
-    peers: mpsc::Receiver<WaitingRead>,
-    prover: Prover,
-}
-
-struct Prover {
+    queue: mpsc::Receiver<WaitingRead>,
     raft: Raft,
     compass: Compass,
 }
@@ -67,7 +59,7 @@ impl ReadDoor {
     /// # Errors
     /// Why that cannot be had now.
     pub(crate) async fn ensure_current(&self) -> Result<(), String> {
-        match Self::queue(&self.own, false).await {
+        match self.queue(false).await {
             Ok(_) => Ok(()),
             Err(NotProven::NotLeader) => Err("the metadata voters have no leader".to_owned()),
             Err(NotProven::Unavailable(reason)) => Err(reason),
@@ -79,36 +71,28 @@ impl ReadDoor {
     /// # Errors
     /// [`NotProven`].
     pub(crate) async fn read_index(&self) -> Proven {
-        Self::queue(&self.peers, true).await
+        self.queue(true).await
     }
 
-    async fn queue(queue: &mpsc::Sender<WaitingRead>, is_peer: bool) -> Proven {
+    async fn queue(&self, is_peer: bool) -> Proven {
         let stopped = || NotProven::Unavailable("the metadata store has stopped".to_owned());
         let (proven, received) = oneshot::channel();
         let read = WaitingRead { proven, is_peer, since: Instant::now() };
-        queue.send(read).await.map_err(|_| stopped())?;
+        self.queue.send(read).await.map_err(|_| stopped())?;
         received.await.unwrap_or_else(|_| Err(stopped()))
     }
 }
 
 impl ReadQueue {
     pub(crate) fn new(raft: Raft, compass: Compass) -> (ReadDoor, Self) {
-        let ((own_door, own), (peers_door, peers)) = (mpsc::channel(WAITING_MAX), mpsc::channel(WAITING_MAX));
-        let door = ReadDoor { own: own_door, peers: peers_door };
-        (door, Self { own, peers, prover: Prover { raft, compass } })
+        let (sender, queue) = mpsc::channel(WAITING_MAX);
+        (ReadDoor { queue: sender }, Self { queue, raft, compass })
     }
 
     /// Serves until every door is gone.
-    pub(crate) async fn run(self) {
-        let Self { own, peers, prover } = self;
-        tokio::join!(prover.run(own), prover.run(peers)); // I2
-    }
-}
-
-impl Prover {
-    async fn run(&self, mut queue: mpsc::Receiver<WaitingRead>) {
+    pub(crate) async fn run(mut self) {
         let mut reads = Vec::new();
-        while queue.recv_many(&mut reads, WAITING_MAX).await > 0 {
+        while self.queue.recv_many(&mut reads, WAITING_MAX).await > 0 {
             // ReadQueue I1: whoever comes from here on waits for the next proof.
             self.serve(std::mem::take(&mut reads)).await;
         }
