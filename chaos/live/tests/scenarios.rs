@@ -36,6 +36,11 @@ fn nothing_acknowledged_is_lost_by_power_cuts_of_one_two_and_all_nodes() -> anyh
 }
 
 #[test]
+fn a_disk_without_a_free_byte_keeps_no_other_node_from_writing_metadata() -> anyhow::Result<()> {
+    live::run("full_metadata.py")
+}
+
+#[test]
 fn three_nodes_that_disagree_about_the_time_keep_order_and_owners() -> anyhow::Result<()> {
     live::run("wrong_clocks.py")
 }

@@ -2,14 +2,18 @@
 
 use crate::compass::LeaderAt;
 use crate::handle::HandleParts;
+use crate::office::{LEADER_ROOM_BYTES, log_bytes};
 use crate::peer_messages::{PEER_MESSAGE_BYTES_MAX, PeerRequest, PeerResponse, WriteOutcome};
 use crate::peers::PeerError;
-use crate::raft_types::WriteBatch;
+use crate::raft_types::{RaftTypes, WriteBatch};
 use crate::read_queue::NotProven;
 use base::NodeId;
 use meta_api::MetaResponse;
 use openraft::error::RaftError;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 
+/// What a node says that has to store something and cannot.
+const NO_ROOM: &str = "its metadata log has no room: free some space on its disk";
 /// Bytes of what stands in the way of transactions, in one message. A write whose answer does not fit is answered
 /// without.
 const CONFLICT_BYTES_MAX: usize = PEER_MESSAGE_BYTES_MAX / 2;
@@ -18,13 +22,13 @@ const CONFLICT_BYTES_MAX: usize = PEER_MESSAGE_BYTES_MAX / 2;
 pub(crate) async fn answer(parts: &HandleParts, request: PeerRequest) -> Result<PeerResponse, PeerError> {
     let raft = &parts.raft;
     match request {
-        PeerRequest::Append(request) => {
-            let response = raft.append_entries(request).await;
-            response.map(PeerResponse::Append).map_err(|error| failed(parts.node, error))
-        }
+        PeerRequest::Append(request) => append(parts, request).await,
         PeerRequest::Vote(request) => {
             let response = raft.vote(request).await;
             response.map(PeerResponse::Vote).map_err(|error| failed(parts.node, error))
+        }
+        PeerRequest::Snapshot(_) if !parts.office.room().ensure(LEADER_ROOM_BYTES).await => {
+            Err(failed(parts.node, NO_ROOM))
         }
         PeerRequest::Snapshot(request) => match raft.install_snapshot(request).await {
             Ok(response) => Ok(PeerResponse::Snapshot(response)),
@@ -43,6 +47,20 @@ pub(crate) async fn answer(parts: &HandleParts, request: PeerRequest) -> Result<
             LeaderAt::Peer(_) | LeaderAt::Nowhere => Ok(PeerResponse::NotLeader),
         },
         PeerRequest::Membership => Ok(PeerResponse::Membership(parts.applied.read().membership.clone())),
+        PeerRequest::HasRoom => Ok(PeerResponse::HasRoom(parts.office.room().ensure(LEADER_ROOM_BYTES).await)),
+    }
+}
+
+/// Entries that the log has no room for are not stored, and their sender is told so. It tries again; until there is room this
+/// node at least hears that it leads.
+async fn append(parts: &HandleParts, request: AppendEntriesRequest<RaftTypes>) -> Result<PeerResponse, PeerError> {
+    let fits = request.entries.is_empty() || parts.office.room().ensure(log_bytes(&request.entries)).await;
+    let request = if fits { request } else { AppendEntriesRequest { entries: Vec::new(), ..request } };
+    match parts.raft.append_entries(request).await {
+        Ok(AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_)) if !fits => {
+            Err(failed(parts.node, NO_ROOM))
+        }
+        response => response.map(PeerResponse::Append).map_err(|error| failed(parts.node, error)),
     }
 }
 

@@ -9,6 +9,7 @@ use base::NodeId;
 use openraft::ServerState;
 use openraft::metrics::RaftServerMetrics;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -35,6 +36,8 @@ pub(crate) struct Compass {
     transport: Option<Arc<dyn PeerTransport>>,
     standing: watch::Receiver<Standing>,
     applied: SharedApplied,
+    /// This node leads and is about to stop (`office`).
+    resigning: Arc<AtomicBool>,
 }
 
 impl Compass {
@@ -45,7 +48,8 @@ impl Compass {
         standing: watch::Receiver<Standing>,
         applied: SharedApplied,
     ) -> Self {
-        Self { node: node.0, raft_metrics: raft.server_metrics(), transport, standing, applied }
+        let resigning = Arc::default();
+        Self { node: node.0, raft_metrics: raft.server_metrics(), transport, standing, applied, resigning }
     }
 
     pub(crate) fn node(&self) -> NodeId {
@@ -53,7 +57,15 @@ impl Compass {
     }
 
     pub(crate) fn leader(&self) -> LeaderAt {
-        leader_of(&self.raft_metrics.borrow(), self.node)
+        match leader_of(&self.raft_metrics.borrow(), self.node) {
+            LeaderAt::Here if self.resigning.load(Ordering::Relaxed) => LeaderAt::Nowhere,
+            leader => leader,
+        }
+    }
+
+    /// While this is set a node that leads says that nobody does.
+    pub(crate) fn set_resigning(&self, resigning: bool) {
+        self.resigning.store(resigning, Ordering::Relaxed);
     }
 
     /// Whether this node decides alone: its applied state holds everything that was ever answered.

@@ -4,6 +4,7 @@ use crate::answers::answer;
 use crate::applied::SharedApplied;
 use crate::compass::Compass;
 use crate::members::{MemberChange, MemberDoor, MemberError};
+use crate::office::Office;
 use crate::peer_messages::{PeerRequest, PeerResponse};
 use crate::peers::PeerError;
 use crate::raft_types::Raft;
@@ -40,6 +41,7 @@ pub(crate) struct HandleParts {
     pub(crate) reached: watch::Sender<Option<BTreeSet<NodeId>>>,
     pub(crate) writes: Arc<WriteCounters>,
     pub(crate) wal: Arc<WalCounters>,
+    pub(crate) office: Arc<Office>,
 }
 
 /// Counters and sizes of the store at one moment.

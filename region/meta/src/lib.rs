@@ -31,6 +31,7 @@ mod identity;
 mod log_store;
 mod mem_log;
 mod members;
+mod office;
 mod options;
 mod peer_messages;
 mod peers;

@@ -44,6 +44,8 @@ pub enum PeerRequest {
     Change(MemberChange),
     /// Who is in the region, as far as this node has applied it.
     Membership,
+    /// Whether this node's log has room for what a leader writes.
+    HasRoom,
 }
 
 /// The answer to the request of the same name, unless it says otherwise.
@@ -61,6 +63,7 @@ pub enum PeerResponse {
     Membership(StoredMembership),
     /// To `ReadIndex` and `Change`: this node does not lead, and nothing was done.
     NotLeader,
+    HasRoom(bool),
 }
 
 /// What became of one write.

@@ -6,6 +6,8 @@
 //!
 //! **Invariants**
 //! - I1  a proof that answers a read began after the read was asked.
+//! - I2  no read of another node waits for an answer of another node: two that ask each other, as may be when the lead
+//!   changes, would wait for each other.
 //!
 //! **Not here**  A node that decides alone needs no proof (`applied`) and does not come here.
 //!
@@ -27,7 +29,8 @@ const APPLY_WAIT_MAX: Duration = LEADER_WAIT_MAX;
 /// The door for readers.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadDoor {
-    queue: mpsc::Sender<WaitingRead>,
+    own: mpsc::Sender<WaitingRead>,
+    peers: mpsc::Sender<WaitingRead>,
 }
 
 #[derive(Debug)]
@@ -46,9 +49,14 @@ pub(crate) enum NotProven {
     Unavailable(String),
 }
 
-/// Proves for all readers that wait, one proof at a time.
+/// Proves for all readers that wait, one proof at a time for those here and one for those of other nodes.
 pub(crate) struct ReadQueue {
-    queue: mpsc::Receiver<WaitingRead>,
+    own: mpsc::Receiver<WaitingRead>,
+    peers: mpsc::Receiver<WaitingRead>,
+    prover: Prover,
+}
+
+struct Prover {
     raft: Raft,
     compass: Compass,
 }
@@ -59,7 +67,7 @@ impl ReadDoor {
     /// # Errors
     /// Why that cannot be had now.
     pub(crate) async fn ensure_current(&self) -> Result<(), String> {
-        match self.queue(false).await {
+        match Self::queue(&self.own, false).await {
             Ok(_) => Ok(()),
             Err(NotProven::NotLeader) => Err("the metadata voters have no leader".to_owned()),
             Err(NotProven::Unavailable(reason)) => Err(reason),
@@ -71,28 +79,36 @@ impl ReadDoor {
     /// # Errors
     /// [`NotProven`].
     pub(crate) async fn read_index(&self) -> Proven {
-        self.queue(true).await
+        Self::queue(&self.peers, true).await
     }
 
-    async fn queue(&self, is_peer: bool) -> Proven {
+    async fn queue(queue: &mpsc::Sender<WaitingRead>, is_peer: bool) -> Proven {
         let stopped = || NotProven::Unavailable("the metadata store has stopped".to_owned());
         let (proven, received) = oneshot::channel();
         let read = WaitingRead { proven, is_peer, since: Instant::now() };
-        self.queue.send(read).await.map_err(|_| stopped())?;
+        queue.send(read).await.map_err(|_| stopped())?;
         received.await.unwrap_or_else(|_| Err(stopped()))
     }
 }
 
 impl ReadQueue {
     pub(crate) fn new(raft: Raft, compass: Compass) -> (ReadDoor, Self) {
-        let (sender, queue) = mpsc::channel(WAITING_MAX);
-        (ReadDoor { queue: sender }, Self { queue, raft, compass })
+        let ((own_door, own), (peers_door, peers)) = (mpsc::channel(WAITING_MAX), mpsc::channel(WAITING_MAX));
+        let door = ReadDoor { own: own_door, peers: peers_door };
+        (door, Self { own, peers, prover: Prover { raft, compass } })
     }
 
     /// Serves until every door is gone.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(self) {
+        let Self { own, peers, prover } = self;
+        tokio::join!(prover.run(own), prover.run(peers)); // I2
+    }
+}
+
+impl Prover {
+    async fn run(&self, mut queue: mpsc::Receiver<WaitingRead>) {
         let mut reads = Vec::new();
-        while self.queue.recv_many(&mut reads, WAITING_MAX).await > 0 {
+        while queue.recv_many(&mut reads, WAITING_MAX).await > 0 {
             // ReadQueue I1: whoever comes from here on waits for the next proof.
             self.serve(std::mem::take(&mut reads)).await;
         }

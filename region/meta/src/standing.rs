@@ -1,6 +1,7 @@
 //! What this node is to its region, and who leads it.
 //!
-//! **What**  Publishes both as they change, and lets a voter stand for election only when it can win (`reach`). A node that was removed is told by nobody: the leader stops talking to it.
+//! **What**  Publishes both as they change, and lets a voter stand for election only when it can win (`reach`) and could
+//! lead: its log has room, or nobody else leads. A node that was removed is told by nobody: the leader stops talking to it.
 //! So a node that hears no leader asks the others who is in the region.
 //!
 //! **States**
@@ -17,10 +18,12 @@
 use crate::applied::SharedApplied;
 use crate::compaction::Compaction;
 use crate::compass::{LeaderAt, leader_of};
+use crate::office::LEADER_ROOM_BYTES;
 use crate::peer_messages::{PeerRequest, PeerResponse};
 use crate::peers::PeerTransport;
 use crate::raft_types::{LogId, Raft, StoredMembership};
 use crate::reach::{Reach, Verdict, is_majority};
+use crate::wal::WalRoom;
 use base::NodeId;
 use openraft::metrics::RaftServerMetrics;
 use std::collections::BTreeSet;
@@ -75,8 +78,10 @@ pub(crate) struct StandingTask {
     node: NodeId,
     raft: Raft,
     applied: SharedApplied,
-    transport: Option<Arc<dyn PeerTransport>>,
-    compaction: Arc<Compaction>,
+    beside: Beside,
+    /// Whether no leader spoke to it when it last looked, and whether its log had room then.
+    forgotten: bool,
+    has_room: bool,
     standing: watch::Sender<Standing>,
     leadership: watch::Sender<Leadership>,
     /// The nodes that the process is connected with; `None` until it says so.
@@ -89,13 +94,19 @@ pub(crate) struct StandingTask {
     absent_at: Option<LogId>,
 }
 
+/// What the task works with.
+pub(crate) struct Beside {
+    pub(crate) transport: Option<Arc<dyn PeerTransport>>,
+    pub(crate) compaction: Arc<Compaction>,
+    pub(crate) room: WalRoom,
+}
+
 impl StandingTask {
     pub(crate) fn new(
         node: NodeId,
         raft: Raft,
         applied: SharedApplied,
-        transport: Option<Arc<dyn PeerTransport>>,
-        compaction: Arc<Compaction>,
+        beside: Beside,
         (standing, leadership): (watch::Sender<Standing>, watch::Sender<Leadership>),
         reached: watch::Receiver<Option<BTreeSet<NodeId>>>,
     ) -> Self {
@@ -105,8 +116,9 @@ impl StandingTask {
             node,
             raft,
             applied,
-            transport,
-            compaction,
+            beside,
+            forgotten: false,
+            has_room: true,
             standing,
             leadership,
             reached,
@@ -137,7 +149,9 @@ impl StandingTask {
                 () = again => (),
                 () = membership_changed.notified() => (),
                 () = tokio::time::sleep(CHECK_EVERY) => {
-                    self.compaction.ask_when_due().await;
+                    self.beside.compaction.ask_when_due().await;
+                    self.forgotten = self.is_forgotten().await;
+                    self.has_room = self.beside.room.ensure(LEADER_ROOM_BYTES).await;
                     self.ask_when_forgotten().await;
                 }
             }
@@ -178,7 +192,9 @@ impl StandingTask {
             metrics.membership_config.membership().voter_ids().map(NodeId).collect()
         };
         let verdict = self.reach.judge(self.born.elapsed(), is_majority(self.node, &reached, &voters));
-        self.raft.runtime_config().elect(verdict.stands);
+        // A leader without room in its log would have to go again; it is better than none.
+        let could_lead = self.has_room || self.forgotten;
+        self.raft.runtime_config().elect(verdict.stands && could_lead);
         Some(verdict)
     }
 
@@ -196,8 +212,8 @@ impl StandingTask {
 
     async fn ask_when_forgotten(&mut self) {
         let is_member = matches!(*self.standing.borrow(), Standing::Learner | Standing::Voter);
-        let Some(transport) = self.transport.clone().filter(|_| is_member) else { return };
-        if !self.is_forgotten().await {
+        let Some(transport) = self.beside.transport.clone().filter(|_| is_member) else { return };
+        if !self.forgotten {
             return;
         }
         let membership = self.applied.read().membership.clone();

@@ -10,11 +10,12 @@ use crate::error::{MetaFatal, OpenError};
 use crate::fatal::FatalSwitch;
 use crate::handle::{HandleParts, MetaHandle};
 use crate::members::MemberDesk;
+use crate::office::Office;
 use crate::options::{MetaOptions, Start};
 use crate::peers::PeerNetwork;
 use crate::raft_types::Raft;
 use crate::read_queue::ReadQueue;
-use crate::standing::{Leadership, Standing, StandingTask};
+use crate::standing::{Beside, Leadership, Standing, StandingTask};
 use crate::wal::FileOptions;
 use crate::write_queue::{WriteCounters, WriteQueue, WriteQueueParts};
 use openraft::{RaftMetrics, ServerState, SnapshotPolicy};
@@ -164,11 +165,12 @@ async fn start(files: Files, options: MetaOptions) -> Result<(MetaHandle, Tasks)
     let (stands, standing) = watch::channel(Standing::Joining);
     let (leads, leadership) = watch::channel(Leadership::default());
     let compass = Compass::new(node, &raft, transport.clone(), standing.clone(), applied.clone());
+    let office = Arc::new(Office::new(raft.clone(), compass.clone(), room.clone()));
     let compaction = Arc::new(Compaction::new(raft.clone(), Arc::clone(&wal), applied.clone()));
     let (writes_door, writes) = WriteQueue::new(WriteQueueParts {
         raft: raft.clone(),
         compass: compass.clone(),
-        room,
+        office: Arc::clone(&office),
         compaction: Arc::clone(&compaction),
         counters: Arc::clone(&counters),
         fatal,
@@ -177,7 +179,8 @@ async fn start(files: Files, options: MetaOptions) -> Result<(MetaHandle, Tasks)
     let (members_door, members) = MemberDesk::new(raft.clone(), compass.clone(), applied.clone());
     let (reached, reaches) = watch::channel(None);
     let publish = (stands, leads);
-    let mut stands = StandingTask::new(node, raft.clone(), applied.clone(), transport, compaction, publish, reaches);
+    let beside = Beside { transport, compaction, room };
+    let mut stands = StandingTask::new(node, raft.clone(), applied.clone(), beside, publish, reaches);
     stands.publish();
     let parts = HandleParts {
         node,
@@ -192,6 +195,7 @@ async fn start(files: Files, options: MetaOptions) -> Result<(MetaHandle, Tasks)
         reached,
         writes: counters,
         wal,
+        office,
     };
     Ok((MetaHandle { parts: Arc::new(parts) }, Tasks { writes, reads, members, standing: stands }))
 }

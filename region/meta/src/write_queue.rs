@@ -5,11 +5,14 @@
 //! for nobody.
 //!
 //! **Invariants**
-//! - I1  writes are proposed in the order in which they were queued; each gets its own answer.
-//! - I2  what waits is bounded by [`WAITING_MAX`] writes and [`WAITING_KIB_MAX`] KiB; more wait at the door.
-//! - I3  nothing is proposed that the log has no room for: a full disk refuses, it does not stop the process.
+//! - I1  the writes of one node are proposed in the order in which it sent them; each gets its own answer.
+//! - I2  what waits is bounded by [`WAITING_MAX`] writes and [`WAITING_KIB_MAX`] KiB of this node, and as many of others; more
+//!   wait at the door.
+//! - I3  nothing is proposed that the log has no room for: then another node leads (`office`) or the write is refused, and the
+//!   process goes on.
 //! - I4  a write is tried again only while it certainly is in no log: no write is ever proposed twice.
-//! - I5  a write that came from another node is never sent on: only its sender knows whether it may try again.
+//! - I5  a write that came from another node is never sent on: only its sender knows whether it may try again. Nor does it wait
+//!   for an answer of another node: two that send to each other, as may be when the lead changes, would wait for each other.
 //!
 //! **Not here**  Applying (`applied`), making durable (`wal`), snapshots (`compaction`), finding the leader
 //! (`compass`).
@@ -21,9 +24,9 @@ use crate::compaction::Compaction;
 use crate::compass::{Compass, LEADER_WAIT_MAX, LeaderAt};
 use crate::error::MetaFatal;
 use crate::fatal::FatalSwitch;
+use crate::office::{ENTRY_OVERHEAD, Office};
 use crate::peer_messages::{PeerRequest, PeerResponse, WriteOutcome};
 use crate::raft_types::{Raft, WriteBatch};
-use crate::wal::WalRoom;
 use base::NodeId;
 use meta_api::{MetaRequest, MetaResponse};
 use openraft::error::{ClientWriteError, RaftError};
@@ -35,20 +38,25 @@ use tokio::time::Instant;
 
 /// Writes that wait for their turn.
 const WAITING_MAX: usize = 4096;
-/// KiB of writes that wait for their turn; the largest legal write takes a quarter of it.
-const WAITING_KIB_MAX: u32 = 64 << 10;
+/// KiB of writes that wait for their turn; the largest legal write takes half of it.
+const WAITING_KIB_MAX: u32 = 32 << 10;
 /// Writes of one entry.
 const BATCH_WRITES_MAX: usize = 1024;
 /// An entry is closed when it has this many bytes.
 const BATCH_BYTES_MAX: u64 = 4 << 20;
-/// Bytes that an entry takes in the log beside its requests.
-const ENTRY_OVERHEAD: u64 = 256;
 /// How long a proposed write waits for a quorum. One voter never waits; several may have lost each other.
 const QUORUM_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The door for writers.
 #[derive(Clone, Debug)]
 pub(crate) struct WriteDoor {
+    own: Line,
+    peers: Line,
+}
+
+/// One way in.
+#[derive(Clone, Debug)]
+struct Line {
     queue: mpsc::Sender<WaitingWrite>,
     space: Arc<Semaphore>,
 }
@@ -82,9 +90,10 @@ pub(crate) struct WriteCounters {
     pub(crate) batches: AtomicU64,
 }
 
-/// Takes writes off the queue, one entry at a time.
+/// Takes writes off the queues, one entry of each at a time.
 pub(crate) struct WriteQueue {
-    queue: mpsc::Receiver<WaitingWrite>,
+    own: mpsc::Receiver<WaitingWrite>,
+    peers: mpsc::Receiver<WaitingWrite>,
     parts: WriteQueueParts,
 }
 
@@ -92,7 +101,7 @@ pub(crate) struct WriteQueue {
 pub(crate) struct WriteQueueParts {
     pub(crate) raft: Raft,
     pub(crate) compass: Compass,
-    pub(crate) room: WalRoom,
+    pub(crate) office: Arc<Office>,
     pub(crate) compaction: Arc<Compaction>,
     pub(crate) counters: Arc<WriteCounters>,
     pub(crate) fatal: FatalSwitch,
@@ -101,7 +110,7 @@ pub(crate) struct WriteQueueParts {
 impl WriteDoor {
     /// Queues a write and waits for its answer.
     pub(crate) async fn write(&self, request: MetaRequest) -> MetaResponse {
-        let Some(outcome) = self.queue(request, false).await else {
+        let Some(outcome) = self.own.queue(request, false).await else {
             return unavailable("nothing was written: the metadata store has stopped");
         };
         match outcome.await {
@@ -115,7 +124,7 @@ impl WriteDoor {
     pub(crate) async fn write_for_peer(&self, requests: Vec<MetaRequest>) -> Vec<WriteOutcome> {
         let mut queued = Vec::with_capacity(requests.len());
         for request in requests {
-            queued.push(self.queue(request, true).await);
+            queued.push(self.peers.queue(request, true).await);
         }
         let mut outcomes = Vec::with_capacity(queued.len());
         for outcome in queued {
@@ -126,6 +135,14 @@ impl WriteDoor {
             });
         }
         outcomes
+    }
+}
+
+impl Line {
+    fn new() -> (Self, mpsc::Receiver<WaitingWrite>) {
+        let (queue, received) = mpsc::channel(WAITING_MAX);
+        let space = Arc::new(Semaphore::new(usize::try_from(WAITING_KIB_MAX).unwrap_or(usize::MAX)));
+        (Self { queue, space }, received)
     }
 
     /// `None` when the store has stopped.
@@ -142,51 +159,46 @@ impl WriteDoor {
 
 impl WriteQueue {
     pub(crate) fn new(parts: WriteQueueParts) -> (WriteDoor, Self) {
-        let (sender, queue) = mpsc::channel(WAITING_MAX);
-        let space = Arc::new(Semaphore::new(usize::try_from(WAITING_KIB_MAX).unwrap_or(usize::MAX)));
-        let door = WriteDoor { queue: sender, space };
-        (door, Self { queue, parts })
+        let ((own_line, own), (peers_line, peers)) = (Line::new(), Line::new());
+        (WriteDoor { own: own_line, peers: peers_line }, Self { own, peers, parts })
     }
 
     /// Serves until every door is gone or raft has stopped.
-    pub(crate) async fn run(mut self) {
-        while let Some(first) = self.queue.recv().await {
-            let batch = self.take_batch(first);
-            if let Err(stopped) = self.serve(batch).await {
-                self.parts.fatal.trip(stopped);
-                return;
-            }
-            self.parts.compaction.ask_when_due().await;
+    pub(crate) async fn run(self) {
+        let Self { own, peers, parts } = self;
+        tokio::select! {
+            () = parts.run(own) => (),
+            () = parts.run(peers) => (), // I5
         }
     }
+}
 
-    /// The first write and what waits behind it, in order (I1).
-    fn take_batch(&mut self, first: WaitingWrite) -> Batch {
-        let mut bytes = first.bytes;
-        let mut batch = Batch { requests: Vec::new(), writers: Vec::new() };
-        batch.push(first);
-        while batch.requests.len() < BATCH_WRITES_MAX && bytes < BATCH_BYTES_MAX {
-            let Ok(next) = self.queue.try_recv() else { break };
-            bytes += next.bytes;
-            batch.push(next);
+impl WriteQueueParts {
+    async fn run(&self, mut queue: mpsc::Receiver<WaitingWrite>) {
+        while let Some(first) = queue.recv().await {
+            let batch = Batch::take(first, &mut queue);
+            if let Err(stopped) = self.serve(batch).await {
+                self.fatal.trip(stopped);
+                return;
+            }
+            self.compaction.ask_when_due().await;
         }
-        batch
     }
 
     /// Brings the batch to the leader, wherever it is, and answers everybody in it.
     async fn serve(&self, mut batch: Batch) -> Result<(), MetaFatal> {
         loop {
-            batch = match self.parts.compass.leader() {
-                _ if self.parts.compass.refusal().is_some() => batch,
+            batch = match self.compass.leader() {
+                _ if self.compass.refusal().is_some() => batch,
                 LeaderAt::Here => self.propose(batch).await?,
                 LeaderAt::Peer(leader) => self.forward(leader, batch.own()).await,
                 LeaderAt::Nowhere => batch,
             };
-            batch = batch.patient(self.parts.compass.refusal());
+            batch = batch.patient(self.compass.refusal());
             if batch.writers.is_empty() {
                 return Ok(());
             }
-            self.parts.compass.wait_for_news().await;
+            self.compass.wait_for_news().await;
         }
     }
 
@@ -194,14 +206,18 @@ impl WriteQueue {
     async fn propose(&self, batch: Batch) -> Result<Batch, MetaFatal> {
         let Batch { requests, writers } = batch;
         let bytes: u64 = requests.iter().map(|request| len_u64(request.encoded_len()) + 4).sum();
-        if !self.parts.room.ensure(bytes + ENTRY_OVERHEAD).await {
+        if !self.office.room().ensure(bytes + ENTRY_OVERHEAD).await {
+            if self.office.resign().await {
+                return Ok(Batch { requests, writers });
+            }
             answer_all(writers, "the disk is full: nothing was written, free some space");
             return Ok(Batch::nothing());
         }
-        self.parts.counters.batches.fetch_add(1, Ordering::Relaxed);
-        self.parts.counters.writes.fetch_add(len_u64(writers.len()), Ordering::Relaxed);
+        let Some(_lead) = self.office.keep_lead().await else { return Ok(Batch { requests, writers }) };
+        self.counters.batches.fetch_add(1, Ordering::Relaxed);
+        self.counters.writes.fetch_add(len_u64(writers.len()), Ordering::Relaxed);
         let entry = WriteBatch::new(requests);
-        let proposed = self.parts.raft.client_write(entry.clone());
+        let proposed = self.raft.client_write(entry.clone());
         match tokio::time::timeout(QUORUM_WAIT_MAX, proposed).await {
             Ok(Ok(response)) => {
                 answer_each(writers, response.data.0.into_iter().map(WriteOutcome::Answered));
@@ -229,7 +245,7 @@ impl WriteQueue {
             return Batch::nothing();
         }
         let sent = WriteBatch::new(requests);
-        match self.parts.compass.ask(leader, PeerRequest::Write(sent.clone())).await {
+        match self.compass.ask(leader, PeerRequest::Write(sent.clone())).await {
             Ok(PeerResponse::Write(outcomes)) if outcomes.len() == writers.len() => {
                 let outcomes = outcomes.into_iter().zip(sent.into_requests()).zip(writers);
                 let mut rest = Batch::nothing();
@@ -255,6 +271,19 @@ impl WriteQueue {
 }
 
 impl Batch {
+    /// The first write and what waits behind it, in order (I1).
+    fn take(first: WaitingWrite, queue: &mut mpsc::Receiver<WaitingWrite>) -> Self {
+        let mut bytes = first.bytes;
+        let mut batch = Self::nothing();
+        batch.push(first);
+        while batch.requests.len() < BATCH_WRITES_MAX && bytes < BATCH_BYTES_MAX {
+            let Ok(next) = queue.try_recv() else { break };
+            bytes += next.bytes;
+            batch.push(next);
+        }
+        batch
+    }
+
     fn nothing() -> Self {
         Self { requests: Vec::new(), writers: Vec::new() }
     }

@@ -1,0 +1,91 @@
+"""A disk without a free byte keeps a node from writing the region's metadata, not the region: first the leader's fills up, then that
+of another node. Topics are created and publishing goes on, nobody's process ends, and with space the node has everything again."""
+
+import concurrent.futures
+import os
+import sys
+import time
+
+import disks
+from cluster import Cluster
+from region import until
+from steady import Writer, measured, read_all
+
+ROOM = 1024 * disks.MIB
+# More than the log has room for when the disk is full.
+TOPICS = 6000
+PATH = "/admin/v2/persistent/public/default"
+PAUSE_MAX_S = 5
+
+
+def create(cluster, full, name):
+    """Creates topics at the nodes that have space, and answers how many: a topic of a bundle of the full node waits for space."""
+    others = [node for node in cluster.nodes if node is not full]
+
+    def put(number):
+        answers = {}
+
+        def answered():
+            # 307: the other node owns it. 503: its bundle is being split or moves.
+            answers.update({node: node.ask("PUT", f"{PATH}/{name}-{number}")[0] for node in others if answers.get(node) != 307})
+            assert set(answers.values()) <= {204, 307, 409, 503}, answers
+            return 503 not in answers.values()
+
+        until(f"{name}-{number} is created", answered)
+        return any(status in (204, 409) for status in answers.values())
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        return sum(pool.map(put, range(TOPICS)))
+
+
+def listed(node, name):
+    return sum(f"/{name}-" in topic for topic in node.http("GET", PATH))
+
+
+def fills_up(cluster, disk, node, name, writer, told):
+    disks.fill(crumbs := os.path.join(disk.folder, "crumbs"))
+    node.unwell = True  # Others are asked who leads.
+    began = time.monotonic()
+    created = told[f"{name}_created"] = create(cluster, node, name)
+    told[f"{name}_created_in_s"] = round(time.monotonic() - began, 2)
+    assert node.running(), f"the {name} without space ended"
+    assert "cannot grow" in open(os.path.join(node.logs, "server.log")).read(), "its log was never full"
+    writer.goes_on(f"while the disk of the {name} is full")
+    leader = cluster.leader()
+    assert leader is not node, f"the {name} without space leads"
+    os.unlink(crumbs)
+    node.unwell = False
+    freed = time.monotonic()
+    until("the node has all metadata", lambda: listed(node, name) == created, 30)
+    told[f"{name}_has_all_after_s"] = round(time.monotonic() - freed, 2)
+    assert node.running() and cluster.leader() is leader
+
+
+def main(folder):
+    disks.enter_own_mounts()
+    why_not = disks.possible()
+    if why_not:
+        print(f"NOT RUN: {why_not}")
+        return
+    place = lambda index, *names: os.path.join(folder, f"east-{index}", *names)
+    volumes = [disks.Disk(os.path.join(folder, f"image-{index}"), place(index, "data"), ROOM) for index in range(3)]
+    cluster = Cluster(folder)
+    with measured(cluster, folder) as told:
+        writer = Writer(cluster, pause_s=0.005)
+        writer.start()
+        began = time.monotonic()
+        first = cluster.leader()
+        fills_up(cluster, volumes[first.index], first, "leader", writer, told)
+        second = next(node for node in cluster.nodes if node is not first and node is not cluster.leader())
+        fills_up(cluster, volumes[second.index], second, "follower", writer, told)
+        # Now what these two hold is needed.
+        cluster.leader().kill()
+        writer.goes_on("after the third was killed")
+        told["longest_pause_s"] = writer.longest_pause_since(began)
+        writer.stop()
+        assert read_all(cluster, len(writer.sent)) == writer.sent, "a receipt without its message"
+        assert told["longest_pause_s"] <= PAUSE_MAX_S, told
+
+
+if __name__ == "__main__":
+    main(os.path.abspath(sys.argv[1]))

@@ -1,0 +1,229 @@
+//! Three voters, some of whose logs have an end.
+
+use crate::wal::FileOptions;
+use crate::{
+    Leadership, MetaHandle, MetaOptions, MetaStore, PeerError, PeerFuture, PeerRequest, PeerResponse, PeerTransport,
+    Start,
+};
+use base::NodeId;
+use bytes::Bytes;
+use meta_api::{MetaRequest, MetaResponse, Write};
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+const SMALL: u64 = 512 << 10;
+const LARGE: u64 = 64 << 20;
+/// More than a small log holds.
+const WRITES: u64 = 600;
+const WRITERS: u64 = 24;
+const MOVES: u32 = 3;
+
+#[derive(Default)]
+struct Board {
+    nodes: Mutex<BTreeMap<NodeId, MetaHandle>>,
+    /// Writes on their way to another node stay there while this is set.
+    hold: watch::Sender<bool>,
+    held: watch::Sender<usize>,
+}
+
+struct Plug(Arc<Board>);
+
+impl PeerTransport for Plug {
+    fn exchange(&self, to: NodeId, request: PeerRequest) -> PeerFuture<'_> {
+        let node = self.0.nodes.lock().unwrap().get(&to).cloned();
+        Box::pin(async move {
+            let node = node.ok_or_else(|| PeerError::not_sent(to, "it is down"))?;
+            if matches!(request, PeerRequest::Write(_)) && *self.0.hold.borrow() {
+                self.0.held.send_modify(|held| *held += 1);
+                self.0.hold.subscribe().wait_for(|hold| !hold).await.unwrap();
+            }
+            let response: PeerResponse = node.answer_peer(request).await?;
+            Ok(response)
+        })
+    }
+}
+
+struct Region {
+    dir: TempDir,
+    board: Arc<Board>,
+    stores: BTreeMap<u64, MetaStore>,
+}
+
+impl Region {
+    /// Three voters with logs of at most so many bytes; node 1 leads.
+    async fn new(sizes: [u64; 3]) -> Self {
+        let mut region = Self { dir: tempfile::tempdir().unwrap(), board: Arc::default(), stores: BTreeMap::new() };
+        region.start(1, sizes[0]).await;
+        for node in [2, 3] {
+            region.start(node, sizes[usize::try_from(node).unwrap() - 1]).await;
+            region.node(1).add_learner(NodeId(node)).await.unwrap();
+            region.node(1).promote(NodeId(node)).await.unwrap();
+        }
+        for node in 1..=3 {
+            region.node(node).set_reached((1..=3).filter(|other| *other != node).map(NodeId).collect());
+        }
+        region
+    }
+
+    async fn start(&mut self, node: u64, file_bytes_max: u64) {
+        let start = if node == 1 { Start::Found } else { Start::Join };
+        let transport: Arc<dyn PeerTransport> = Arc::new(Plug(Arc::clone(&self.board)));
+        let options = MetaOptions { node: NodeId(node), start, transport: Some(transport) };
+        let files = FileOptions { ahead_bytes: 256 << 10, rewrite_bytes_min: 1 << 30, file_bytes_max };
+        let fatal = move |cause| panic!("a full disk is not fatal to node {node}: {cause}");
+        let store = MetaStore::open_with(&self.dir.path().join(node.to_string()), options, files, fatal).await.unwrap();
+        self.board.nodes.lock().unwrap().insert(NodeId(node), store.handle());
+        self.stores.insert(node, store);
+    }
+
+    async fn stop(&mut self, node: u64) {
+        self.board.nodes.lock().unwrap().remove(&NodeId(node));
+        self.stores.remove(&node).unwrap().close().await;
+    }
+
+    fn node(&self, node: u64) -> MetaHandle {
+        self.stores[&node].handle()
+    }
+
+    /// Returns when `node` knows such a leader.
+    async fn led_by(&self, node: u64, is_awaited: impl Fn(NodeId) -> bool) {
+        let mut leadership = self.node(node).leadership();
+        leadership.wait_for(|known| known.leader.is_some_and(&is_awaited)).await.unwrap();
+    }
+
+    fn leadership(&self, node: u64) -> Leadership {
+        *self.node(node).leadership().borrow()
+    }
+}
+
+async fn put(handle: &MetaHandle, number: u64) -> MetaResponse {
+    let write = Write::Put { key: format!("/k/{number}"), value: Bytes::from(vec![7; 1000]) };
+    handle.request(MetaRequest::Txn { compare: vec![], writes: vec![write] }).await
+}
+
+/// Reads until there is an answer.
+async fn has(handle: &MetaHandle, number: u64) -> bool {
+    loop {
+        match handle.request(MetaRequest::Get { key: format!("/k/{number}") }).await {
+            MetaResponse::Value(value) => return value.is_some(),
+            MetaResponse::Unavailable { .. } => (),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// All writes at all nodes and many at a time, and at some nodes reads between them.
+async fn write_everywhere(region: &Region, readers: RangeInclusive<u64>) {
+    let mut writers = JoinSet::new();
+    for first in 0..WRITERS {
+        let node = 1 + first % 3;
+        let (handle, reads) = (region.node(node), readers.contains(&node));
+        writers.spawn(async move {
+            for number in (first..WRITES).step_by(usize::try_from(WRITERS).unwrap()) {
+                let mut answer = put(&handle, number).await;
+                while matches!(&answer, MetaResponse::Unavailable { reason } if reason.contains("lost its leadership"))
+                {
+                    answer = put(&handle, number).await; // It was under way when its leader lost the lead.
+                }
+                assert!(matches!(answer, MetaResponse::Committed { .. }), "write {number}: {answer:?}");
+                if reads {
+                    let read = handle.request(MetaRequest::Get { key: format!("/k/{number}") }).await;
+                    assert!(matches!(read, MetaResponse::Value(Some(_))), "read {number}: {read:?}");
+                }
+            }
+        });
+    }
+    while let Some(ended) = writers.join_next().await {
+        ended.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_leader_whose_log_is_full_leaves_the_lead_and_every_write_goes_through() {
+    let mut region = Region::new([SMALL, LARGE, LARGE]).await;
+    assert_eq!(region.leadership(2).leader, Some(NodeId(1)));
+    write_everywhere(&region, 2..=3).await;
+    let led = region.leadership(2);
+    assert_ne!(led.leader, Some(NodeId(1)));
+    assert!(has(&region.node(3), WRITES - 1).await);
+    region.stop(1).await;
+    region.start(1, LARGE).await;
+    assert!(has(&region.node(1), WRITES - 1).await, "with room it gets what it missed");
+    assert_eq!(region.leadership(2).term, led.term, "nobody was disturbed");
+}
+
+#[tokio::test]
+async fn the_lead_moves_under_load_and_no_request_is_refused() {
+    let region = Region::new([LARGE, LARGE, LARGE]).await;
+    let moves = async {
+        for round in 0..MOVES {
+            let leader = region.leadership(2).leader.unwrap().0;
+            // It stays when the others do not agree on one in time; then it is asked again.
+            while !region.node(leader).parts.office.leave().await {}
+            region.led_by(2, |now| now.0 != leader).await;
+            // Not before the last move was good for something: no write waits for a leader for ever.
+            let answer = put(&region.node(2), WRITES + u64::from(round)).await;
+            assert!(matches!(answer, MetaResponse::Committed { .. }), "after move {round}: {answer:?}");
+        }
+    };
+    tokio::join!(write_everywhere(&region, 1..=3), moves);
+}
+
+#[tokio::test]
+async fn two_nodes_that_take_each_other_for_the_leader_do_not_wait_for_each_other() {
+    let region = Region::new([LARGE, LARGE, LARGE]).await;
+    region.board.hold.send_replace(true);
+    let mut held = region.board.held.subscribe();
+    let mut writes = JoinSet::new();
+    let mut send = |node| {
+        let handle = region.node(node);
+        writes.spawn(async move { put(&handle, node).await });
+    };
+    // To node 1, which leads.
+    (2..=3).for_each(&mut send);
+    held.wait_for(|held| *held == 2).await.unwrap();
+    while !region.node(1).parts.office.leave().await {}
+    region.led_by(1, |leader| leader != NodeId(1)).await;
+    send(1);
+    held.wait_for(|held| *held == 3).await.unwrap();
+    region.board.hold.send_replace(false);
+    for answer in writes.join_all().await {
+        assert!(matches!(answer, MetaResponse::Committed { .. }), "WriteQueue I5: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_follower_whose_log_is_full_stores_nothing_disturbs_nobody_and_comes_back() {
+    let mut region = Region::new([LARGE, SMALL, LARGE]).await;
+    let led = region.leadership(3);
+    for number in 0..WRITES {
+        let answer = put(&region.node(1), number).await;
+        assert!(matches!(answer, MetaResponse::Committed { .. }), "write {number}: {answer:?}");
+    }
+    assert!(region.node(2).metrics().keys < WRITES, "it has no room for all");
+    assert_eq!(region.leadership(3), led);
+    region.stop(2).await;
+    region.start(2, LARGE).await;
+    assert!(has(&region.node(2), WRITES - 1).await);
+    assert_eq!(region.leadership(3), led);
+}
+
+#[tokio::test]
+async fn where_nobody_has_room_the_leader_stays_and_answers_reads() {
+    let region = Region::new([SMALL, SMALL, SMALL]).await;
+    let mut refused = None;
+    for number in 0..WRITES {
+        if let MetaResponse::Unavailable { reason } = put(&region.node(1), number).await {
+            refused = Some((number, reason));
+            break;
+        }
+    }
+    let (number, reason) = refused.unwrap();
+    assert!(reason.contains("the disk is full"), "{reason}");
+    assert!(has(&region.node(1), number - 1).await);
+    assert!(!has(&region.node(1), number).await);
+}
