@@ -6,8 +6,10 @@
 //!   because reading pauses.
 
 use crate::io::{BrokerEffect, ConnId, Outgoing};
+use crate::subscription::ConsumerKey;
 use base::{FixedMap, OwnerId, RegionName};
-use wire::pulsar::BaseCommand;
+use wire::commands;
+use wire::pulsar::{BaseCommand, ServerError};
 
 /// Bytes that may be under way to one connection before dispatch to it pauses (security.md C6: 8 MiB hard, so half).
 pub const WINDOW_BYTES: u64 = 4 * 1024 * 1024;
@@ -55,6 +57,15 @@ impl Outbox {
     /// Sends one command.
     pub fn command(&mut self, conn: ConnId, command: &BaseCommand) {
         self.send(conn, Outgoing::One(wire::frame::encode_command(command)));
+    }
+
+    /// Refuses a SUBSCRIBE. Where another try may help, its consumer is closed too: the official C++ client, and those built on it,
+    /// take no other sign for a reason to try again when it was their first (`ConsumerImpl::connectionOpened`, seen with 3.7 to 4.2).
+    pub fn refuse_subscribe(&mut self, key: ConsumerKey, request_id: u64, code: ServerError, text: &str) {
+        self.command(key.conn, &commands::error(request_id, code, text));
+        if code == ServerError::ServiceNotReady {
+            self.command(key.conn, &commands::close_consumer(key.consumer_id));
+        }
     }
 
     /// Sends encoded bytes; dropped when the connection is gone.

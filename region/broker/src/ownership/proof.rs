@@ -1,7 +1,7 @@
 //! A client was sent here for a topic that is not ours as far as we know: it may know more than we do.
 //!
 //! **What**  A lookup answers with the new owner as soon as the owner record is committed, and the client may arrive before the change does.
-//! The official C++ client takes a refusal of its first subscribe for final and waits for its timeout. So the command is
+//! A refusal costs it a pause and another lookup (`Outbox::refuse_subscribe`). So the command is
 //! held while the owner record is read from the metadata itself, and then decided once.
 //!
 //! **States**  held: the record of the owner is asked → our own life is asked → decided.

@@ -279,8 +279,9 @@ fn a_client_that_was_sent_here_wrongly_is_refused_after_the_metadata_was_asked()
     bed.give(2);
     bed.connect();
     bed.subscribe();
-    let [Command::Error(error)] = &bed.answers[..] else { panic!("{:?}", bed.answers) };
+    let [Command::Error(error), Command::CloseConsumer(close)] = &bed.answers[..] else { panic!("{:?}", bed.answers) };
     assert_eq!((error.request_id, error.error), (7, ServerError::ServiceNotReady as i32));
+    assert_eq!(close.consumer_id, 1, "without it the official C++ client never tries again");
     assert_eq!(bed.broker.stats(NOW).topics, 0, "I1");
 }
 

@@ -56,10 +56,12 @@ impl Broker {
     }
 
     pub(crate) fn decide_subscribe(&mut self, now: Now, conn: ConnId, command: CommandSubscribe, proof: Proof) {
-        let request_id = command.request_id;
-        if let Err((code, text)) = self.begin_subscribe(now, conn, command, proof) {
-            self.out.command(conn, &commands::error(request_id, code, &text));
+        let (request_id, consumer_id) = (command.request_id, command.consumer_id);
+        let Err((code, text)) = self.begin_subscribe(now, conn, command, proof) else { return };
+        if self.sessions.get(&conn).is_some_and(|session| session.consumers.contains_key(&consumer_id)) {
+            return self.out.command(conn, &commands::error(request_id, code, &text)); // The other consumer goes on.
         }
+        self.out.refuse_subscribe(ConsumerKey { conn, consumer_id }, request_id, code, &text);
     }
 
     fn begin_subscribe(

@@ -54,7 +54,7 @@ impl TopicCall {
             }
             Self::Subscribe(spec) => {
                 let key = spec.consumer.key;
-                out.command(key.conn, &commands::error(spec.consumer.request_id, code, reason));
+                out.refuse_subscribe(key, spec.consumer.request_id, code, reason);
                 out.note(Note::ConsumerGone { conn: key.conn, consumer_id: key.consumer_id });
             }
             Self::Admin { id, .. } => {

@@ -88,7 +88,7 @@ pub(crate) enum StartFound {
 
 fn refuse_consumer(consumer: &ConsumerSpec, code: ServerError, text: &str, out: &mut Outbox) {
     let ConsumerKey { conn, consumer_id } = consumer.key;
-    out.command(conn, &commands::error(consumer.request_id, code, text));
+    out.refuse_subscribe(consumer.key, consumer.request_id, code, text);
     out.note(Note::ConsumerGone { conn, consumer_id });
 }
 
