@@ -1,5 +1,6 @@
 """A disk without a free byte keeps a node from writing the region's metadata, not the region: first the leader's fills up, then that
-of another node. Topics are created and publishing goes on, nobody's process ends, and with space the node has everything again."""
+of another node. Topics are created, new ones of the full node's bundles too, and publishing goes on, nobody's process ends, and
+with space the node has everything again."""
 
 import concurrent.futures
 import os
@@ -7,6 +8,7 @@ import sys
 import time
 
 import disks
+import pulsar
 from cluster import Cluster
 from region import until
 from steady import Writer, measured, read_all
@@ -19,7 +21,8 @@ PAUSE_MAX_S = 5
 
 
 def create(cluster, full, name):
-    """Creates topics at the nodes that have space, and answers how many: a topic of a bundle of the full node waits for space."""
+    """Creates topics at the nodes that have space, and answers how many: the full node cannot show what it has created, and its
+    REST answers 5 s late."""
     others = [node for node in cluster.nodes if node is not full]
 
     def put(number):
@@ -38,8 +41,20 @@ def create(cluster, full, name):
         return sum(pool.map(put, range(TOPICS)))
 
 
+def slowest_new_topic(cluster, name):
+    """Seconds until the slowest of new topics in all bundles, those of the full node included, has taken a message and given it back."""
+    client, times = cluster.client(operation_timeout_seconds=10), []
+    for number in range(24):
+        began, topic = time.monotonic(), f"persistent://public/default/{name}-served-{number}"
+        client.create_producer(topic).send(b"one")
+        assert client.create_reader(topic, pulsar.MessageId.earliest).read_next(10_000).data() == b"one"
+        times.append(time.monotonic() - began)
+    client.close()
+    return round(max(times), 2)
+
+
 def listed(node, name):
-    return sum(f"/{name}-" in topic for topic in node.http("GET", PATH))
+    return sum(f"/{name}-" in topic and "served" not in topic for topic in node.http("GET", PATH))
 
 
 def fills_up(cluster, disk, node, name, writer, told):
@@ -50,6 +65,7 @@ def fills_up(cluster, disk, node, name, writer, told):
     told[f"{name}_created_in_s"] = round(time.monotonic() - began, 2)
     assert node.running(), f"the {name} without space ended"
     assert "cannot grow" in open(os.path.join(node.logs, "server.log")).read(), "its log was never full"
+    told[f"{name}_slowest_new_topic_s"] = slowest_new_topic(cluster, name)
     writer.goes_on(f"while the disk of the {name} is full")
     leader = cluster.leader()
     assert leader is not node, f"the {name} without space leads"

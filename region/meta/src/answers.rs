@@ -39,8 +39,11 @@ pub(crate) async fn answer(parts: &HandleParts, request: PeerRequest) -> Result<
         PeerRequest::Write(batch) => Ok(PeerResponse::Write(write(parts, batch).await)),
         PeerRequest::ReadIndex => match parts.reads.read_index().await {
             Ok(read_index) => Ok(PeerResponse::ReadIndex(read_index)),
-            Err(NotProven::NotLeader) => Ok(PeerResponse::NotLeader),
-            Err(NotProven::Unavailable(reason)) => Err(failed(parts.node, reason)),
+            Err(why) => not_proven(parts.node, &why),
+        },
+        PeerRequest::Read(request) => match parts.reads.current_for_peer().await {
+            Ok(()) => Ok(PeerResponse::Read(parts.read(&request))),
+            Err(why) => not_proven(parts.node, &why),
         },
         PeerRequest::Change(change) => match parts.compass.leader() {
             LeaderAt::Here => Ok(PeerResponse::Change(parts.members.change_for_peer(change).await)),
@@ -55,6 +58,9 @@ pub(crate) async fn answer(parts: &HandleParts, request: PeerRequest) -> Result<
 /// node at least hears that it leads.
 async fn append(parts: &HandleParts, request: AppendEntriesRequest<RaftTypes>) -> Result<PeerResponse, PeerError> {
     let fits = request.entries.is_empty() || parts.office.room().ensure(log_bytes(&request.entries)).await;
+    if !request.entries.is_empty() {
+        parts.office.note_stored(fits);
+    }
     let request = if fits { request } else { AppendEntriesRequest { entries: Vec::new(), ..request } };
     match parts.raft.append_entries(request).await {
         Ok(AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_)) if !fits => {
@@ -81,6 +87,13 @@ async fn write(parts: &HandleParts, batch: WriteBatch) -> Vec<WriteOutcome> {
         }
     }
     outcomes
+}
+
+fn not_proven(node: NodeId, why: &NotProven) -> Result<PeerResponse, PeerError> {
+    match why {
+        NotProven::NotLeader => Ok(PeerResponse::NotLeader),
+        NotProven::Behind | NotProven::Unavailable(_) => Err(failed(node, why)),
+    }
 }
 
 fn failed(node: NodeId, error: impl std::fmt::Display) -> PeerError {

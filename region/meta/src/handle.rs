@@ -2,13 +2,13 @@
 
 use crate::answers::answer;
 use crate::applied::SharedApplied;
-use crate::compass::Compass;
+use crate::compass::{Compass, LeaderAt};
 use crate::members::{MemberChange, MemberDoor, MemberError};
 use crate::office::Office;
 use crate::peer_messages::{PeerRequest, PeerResponse};
 use crate::peers::PeerError;
 use crate::raft_types::Raft;
-use crate::read_queue::ReadDoor;
+use crate::read_queue::{NotProven, ReadDoor};
 use crate::standing::{Leadership, Standing};
 use crate::status::{MetaStatus, status};
 use crate::wal::WalCounters;
@@ -65,6 +65,8 @@ impl MetaHandle {
     /// Answers one request, at any node of the region. Writes that wait at the same time share one log record and one
     /// fsync, or one message to the leader; a read costs no fsync, and no message where one node decides alone.
     ///
+    /// A node whose log has no room for what the leader has sends its reads there.
+    ///
     /// What certainly was not tried waits up to five seconds for a leader. A write that is answered `Unavailable` says
     /// whether nothing was written or its outcome is unknown; it is never made twice.
     ///
@@ -76,11 +78,24 @@ impl MetaHandle {
         if request.is_write() {
             return self.parts.writes_door.write(request).await;
         }
-        if let Err(reason) = self.ensure_current().await {
-            return MetaResponse::Unavailable { reason };
+        match self.ensure_current().await {
+            Ok(()) => self.parts.read(&request),
+            Err(NotProven::Behind) => self.read_at_leader(request).await,
+            Err(why) => MetaResponse::Unavailable { reason: why.to_string() },
         }
-        let answer = self.parts.applied.read().state.read(&request);
-        answer.unwrap_or_else(|| MetaResponse::Refused { reason: "not a read".to_owned() })
+    }
+
+    async fn read_at_leader(&self, request: MetaRequest) -> MetaResponse {
+        let compass = &self.parts.compass;
+        let answered = match compass.leader() {
+            LeaderAt::Peer(leader) => compass.ask(leader, PeerRequest::Read(request)).await.map_err(|e| e.to_string()),
+            LeaderAt::Here | LeaderAt::Nowhere => Ok(PeerResponse::NotLeader),
+        };
+        match answered {
+            Ok(PeerResponse::Read(response)) => response,
+            Ok(_) => MetaResponse::Unavailable { reason: NotProven::NotLeader.to_string() },
+            Err(reason) => MetaResponse::Unavailable { reason },
+        }
     }
 
     /// The keys under the prefixes now, and every change of them from here on.
@@ -169,11 +184,19 @@ impl MetaHandle {
     }
 
     /// Makes sure that the applied state holds every write that has been answered, here or by any other node.
-    async fn ensure_current(&self) -> Result<(), String> {
+    async fn ensure_current(&self) -> Result<(), NotProven> {
         if self.parts.compass.decides_alone() {
             return Ok(());
         }
         self.parts.reads.ensure_current().await
+    }
+}
+
+impl HandleParts {
+    /// Answers a read from what is applied.
+    pub(crate) fn read(&self, request: &MetaRequest) -> MetaResponse {
+        let answer = self.applied.read().state.read(request);
+        answer.unwrap_or_else(|| MetaResponse::Refused { reason: "not a read".to_owned() })
     }
 }
 

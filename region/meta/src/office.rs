@@ -7,8 +7,8 @@
 //! **Invariants**
 //! - I1  nothing is proposed and no read is proven while the lead is being given up, so that no outcome is lost by it.
 //!
-//! **Not here**  A follower without room, which stores nothing and hears heartbeats (`answers`), and does not stand for election
-//! (`standing`).
+//! **Not here**  A follower without room, which stores nothing and hears heartbeats (`answers`), does not stand for election
+//! (`standing`), and has the leader answer its reads (`handle`).
 //!
 //! **Tests**  `office/tests.rs`; on real disks `full_metadata.py`.
 
@@ -19,7 +19,7 @@ use crate::wal::WalRoom;
 use base::NodeId;
 use openraft::{EntryPayload, ServerState};
 use std::time::Duration;
-use tokio::sync::{Mutex, RwLock, RwLockReadGuard};
+use tokio::sync::{Mutex, RwLock, RwLockReadGuard, watch};
 use tokio::time::Instant;
 
 /// Room that a node must have in its log to lead or to stand for election, in bytes.
@@ -42,11 +42,24 @@ pub(crate) struct Office {
     failed_at: Mutex<Option<Instant>>,
     /// Read by each proposal as long as it is under way (I1).
     proposals: RwLock<()>,
+    /// The log had no room for the last entries that the leader sent.
+    is_behind: watch::Sender<bool>,
 }
 
 impl Office {
     pub(crate) fn new(raft: Raft, compass: Compass, room: WalRoom) -> Self {
-        Self { raft, compass, room, failed_at: Mutex::new(None), proposals: RwLock::new(()) }
+        let (failed_at, proposals) = (Mutex::new(None), RwLock::new(()));
+        Self { raft, compass, room, failed_at, proposals, is_behind: watch::Sender::new(false) }
+    }
+
+    /// Notes whether entries of the leader had room in the log.
+    pub(crate) fn note_stored(&self, stored: bool) {
+        self.is_behind.send_if_modified(|behind| std::mem::replace(behind, !stored) == stored);
+    }
+
+    /// Whether the applied state stays as it is, because the log has no room for what the leader sends.
+    pub(crate) fn is_behind(&self) -> watch::Receiver<bool> {
+        self.is_behind.subscribe()
     }
 
     pub(crate) fn room(&self) -> &WalRoom {

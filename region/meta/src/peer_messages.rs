@@ -14,7 +14,7 @@
 
 use crate::members::{MemberChange, MemberError};
 use crate::raft_types::{LogId, RaftTypes, StoredMembership, WriteBatch};
-use meta_api::MetaResponse;
+use meta_api::{MetaRequest, MetaResponse};
 use openraft::error::InstallSnapshotError;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse, VoteRequest,
@@ -46,6 +46,8 @@ pub enum PeerRequest {
     Membership,
     /// Whether this node's log has room for what a leader writes.
     HasRoom,
+    /// A read, for a node that cannot apply what the leader has.
+    Read(MetaRequest),
 }
 
 /// The answer to the request of the same name, unless it says otherwise.
@@ -61,9 +63,10 @@ pub enum PeerResponse {
     ReadIndex(Option<LogId>),
     Change(Result<(), MemberError>),
     Membership(StoredMembership),
-    /// To `ReadIndex` and `Change`: this node does not lead, and nothing was done.
+    /// To `ReadIndex`, `Change` and `Read`: this node does not lead, and nothing was done.
     NotLeader,
     HasRoom(bool),
+    Read(MetaResponse),
 }
 
 /// What became of one write.

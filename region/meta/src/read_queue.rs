@@ -14,9 +14,11 @@
 //! **Tests**  `tests/voters.rs`.
 
 use crate::compass::{Compass, LEADER_WAIT_MAX, LeaderAt};
+use crate::office::Office;
 use crate::peer_messages::{PeerRequest, PeerResponse};
 use crate::raft_types::{LogId, Raft};
 use openraft::error::RaftError;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -27,10 +29,11 @@ const WAITING_MAX: usize = 4096;
 const APPLY_WAIT_MAX: Duration = LEADER_WAIT_MAX;
 
 /// The door for readers.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct ReadDoor {
     own: mpsc::Sender<WaitingRead>,
     peers: mpsc::Sender<WaitingRead>,
+    prover: Arc<Prover>,
 }
 
 #[derive(Debug)]
@@ -43,9 +46,13 @@ struct WaitingRead {
 /// How far a read must see, or why that cannot be told.
 type Proven = Result<Option<LogId>, NotProven>;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotProven {
+    #[error("the metadata voters have no leader")]
     NotLeader,
+    #[error("this node's metadata log has no room for what the leader has: free some space on its disk")]
+    Behind,
+    #[error("{0}")]
     Unavailable(String),
 }
 
@@ -53,25 +60,31 @@ pub(crate) enum NotProven {
 pub(crate) struct ReadQueue {
     own: mpsc::Receiver<WaitingRead>,
     peers: mpsc::Receiver<WaitingRead>,
-    prover: Prover,
+    prover: Arc<Prover>,
 }
 
 struct Prover {
     raft: Raft,
     compass: Compass,
+    office: Arc<Office>,
 }
 
 impl ReadDoor {
     /// Returns when the applied state holds every write that was answered before the call, by any node.
     ///
     /// # Errors
-    /// Why that cannot be had now.
-    pub(crate) async fn ensure_current(&self) -> Result<(), String> {
-        match Self::queue(&self.own, false).await {
-            Ok(_) => Ok(()),
-            Err(NotProven::NotLeader) => Err("the metadata voters have no leader".to_owned()),
-            Err(NotProven::Unavailable(reason)) => Err(reason),
-        }
+    /// [`NotProven`].
+    pub(crate) async fn ensure_current(&self) -> Result<(), NotProven> {
+        Self::queue(&self.own, false).await.map(|_| ())
+    }
+
+    /// The same at the leader for another node, which waits for nobody but this one.
+    ///
+    /// # Errors
+    /// [`NotProven`].
+    pub(crate) async fn current_for_peer(&self) -> Result<(), NotProven> {
+        let read_index = self.read_index().await?;
+        self.prover.wait_for(read_index).await.map(|_| ())
     }
 
     /// How far a read of another node must see.
@@ -92,10 +105,11 @@ impl ReadDoor {
 }
 
 impl ReadQueue {
-    pub(crate) fn new(raft: Raft, compass: Compass) -> (ReadDoor, Self) {
+    pub(crate) fn new(raft: Raft, compass: Compass, office: Arc<Office>) -> (ReadDoor, Self) {
         let ((own_door, own), (peers_door, peers)) = (mpsc::channel(WAITING_MAX), mpsc::channel(WAITING_MAX));
-        let door = ReadDoor { own: own_door, peers: peers_door };
-        (door, Self { own, peers, prover: Prover { raft, compass } })
+        let prover = Arc::new(Prover { raft, compass, office });
+        let door = ReadDoor { own: own_door, peers: peers_door, prover: Arc::clone(&prover) };
+        (door, Self { own, peers, prover })
     }
 
     /// Serves until every door is gone.
@@ -163,11 +177,19 @@ impl Prover {
         }
     }
 
+    /// Returns when this node has applied as much, or will not as long as its log has no room.
     async fn wait_for(&self, read_index: Option<LogId>) -> Proven {
         let index = read_index.map(|log_id| log_id.index);
-        let waited = self.raft.wait(Some(APPLY_WAIT_MAX)).applied_index_at_least(index, "a read is current").await;
-        let lags = |error| NotProven::Unavailable(format!("this node has not applied what the leader has: {error}"));
-        waited.map(|_| read_index).map_err(lags)
+        let wait = self.raft.wait(Some(APPLY_WAIT_MAX));
+        let mut behind = self.office.is_behind();
+        tokio::select! {
+            biased;
+            waited = wait.applied_index_at_least(index, "a read is current") => {
+                let lags = |error| format!("this node has not applied what the leader has: {error}");
+                waited.map(|_| read_index).map_err(|error| NotProven::Unavailable(lags(error)))
+            }
+            Ok(_) = behind.wait_for(|behind| *behind), if self.compass.leader() != LeaderAt::Here => Err(NotProven::Behind),
+        }
     }
 
     /// Answers those who have waited long enough, and other nodes, which ask again themselves.

@@ -175,7 +175,7 @@ async fn start(files: Files, options: MetaOptions) -> Result<(MetaHandle, Tasks)
         counters: Arc::clone(&counters),
         fatal,
     });
-    let (reads_door, reads) = ReadQueue::new(raft.clone(), compass.clone());
+    let (reads_door, reads) = ReadQueue::new(raft.clone(), compass.clone(), Arc::clone(&office));
     let (members_door, members) = MemberDesk::new(raft.clone(), compass.clone(), applied.clone());
     let (reached, reaches) = watch::channel(None);
     let publish = (stands, leads);

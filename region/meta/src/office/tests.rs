@@ -205,6 +205,9 @@ async fn a_follower_whose_log_is_full_stores_nothing_disturbs_nobody_and_comes_b
         assert!(matches!(answer, MetaResponse::Committed { .. }), "write {number}: {answer:?}");
     }
     assert!(region.node(2).metrics().keys < WRITES, "it has no room for all");
+    assert!(has(&region.node(2), WRITES - 1).await, "the leader answers its reads");
+    assert!(matches!(put(&region.node(2), WRITES).await, MetaResponse::Committed { .. }));
+    assert!(has(&region.node(2), WRITES).await, "it reads what it has written");
     assert_eq!(region.leadership(3), led);
     region.stop(2).await;
     region.start(2, LARGE).await;

@@ -40,6 +40,7 @@ fn requests() -> Vec<PeerRequest> {
         PeerRequest::Change(MemberChange::Promote(NodeId(9))),
         PeerRequest::Membership,
         PeerRequest::HasRoom,
+        PeerRequest::Read(MetaRequest::Get { key: "/a".to_owned() }),
     ]
 }
 
@@ -59,6 +60,7 @@ fn responses() -> Vec<PeerResponse> {
         PeerResponse::Membership(membership()),
         PeerResponse::NotLeader,
         PeerResponse::HasRoom(true),
+        PeerResponse::Read(MetaResponse::Value(None)),
     ]
 }
 
@@ -122,7 +124,7 @@ fn a_message_above_the_limit_is_neither_made_nor_read() {
     assert!(matches!(refused, Err(PeerCodecError::TooLarge { .. })), "PeerMessages I1");
 }
 
-const GOLDEN_REQUESTS: [&str; 8] = [
+const GOLDEN_REQUESTS: [&str; 9] = [
     "01000302010003030205000302060101020101022f61070100022f610176030207020201010201020301020301030204ed5e788f",
     "0101040100010302043ea0839b",
     "0102030201010302040103020402010102010203010203017303030080ff012952c7f2",
@@ -131,8 +133,9 @@ const GOLDEN_REQUESTS: [&str; 8] = [
     "01050109a094adc5",
     "01064d0862c4",
     "01074e8b0936",
+    "010800022f6191b74d39",
 ];
-const GOLDEN_RESPONSES: [&str; 9] = [
+const GOLDEN_RESPONSES: [&str; 10] = [
     "010003040100c7a24457",
     "01010401000100c3a1af12",
     "01020401007506784f",
@@ -142,4 +145,5 @@ const GOLDEN_RESPONSES: [&str; 9] = [
     "01070103020402010102010203010203d58a9520",
     "01086ab71a68",
     "010901c8e9f8b9",
+    "010a0000b78d1ce2",
 ];
