@@ -8,8 +8,9 @@
 //!
 //! **Invariants**
 //! - I1  only a leader asks for anything.
-//! - I2  a node goes down when its connection is refused, when it has been silent for [`SILENCE_MAX`] of this leadership, or
-//!   when it started again.
+//! - I2  a node goes down when its connection is refused, when it started again, or when it has been silent for
+//!   [`SILENCE_MAX`]: at least [`LISTENED_MIN`] of it while this node led, because one that was frozen itself has heard nobody
+//!   meanwhile, and all of it where this process has never heard of the node.
 //! - I3  a bundle is assigned only when its record names an owner that does not count as alive.
 //! - I4  at most [`WRITES_MAX`] writes are under way, one for each key.
 //!
@@ -26,6 +27,8 @@ use tenancy::keys;
 
 /// Silence after which a node counts as down.
 pub const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// How long a new leader listens before it believes that a node is silent: two of the connections' pings.
+const LISTENED_MIN: Duration = Duration::from_millis(400);
 /// Writes under way at once.
 const WRITES_MAX: usize = 64;
 /// How long a key is left alone after a write of it failed: the view is behind, or the metadata has no leader.
@@ -148,7 +151,8 @@ impl Controller {
         // What is due already was asked for: it is looked at again after a pause, not in a busy loop.
         let later = |at: Mono| if at <= now.mono { now.mono + PAUSE } else { at };
         let silences = silences.map(|(node, ..)| later(self.heard_since(node, since) + SILENCE_MAX));
-        let waits = now.mono < since + SILENCE_MAX && !everybody_is_alive(view) && view.orphans().next().is_some();
+        let waits = now.mono < since + SILENCE_MAX && !self.is_complete(now, since, view);
+        let waits = waits && view.orphans().next().is_some();
         let settled = waits.then(|| since + SILENCE_MAX);
         pauses.chain(silences).fold(settled, |at, other| earliest(at, Some(other)))
     }
@@ -205,13 +209,24 @@ impl Controller {
                 _ => (),
             }
         }
-        if everybody_is_alive(view) || now.mono >= since + SILENCE_MAX {
+        if now.mono >= since + SILENCE_MAX || self.is_complete(now, since, view) {
             self.assign_orphans(view, fx);
         }
     }
 
+    /// From when on a node's silence counts (I2).
     fn heard_since(&self, node: NodeId, since: Mono) -> Mono {
-        self.peers.get(&node).and_then(|peer| peer.heard).map_or(since, |heard| heard.max(since))
+        let earliest = since - (SILENCE_MAX - LISTENED_MIN);
+        self.peers.get(&node).and_then(|peer| peer.heard).map_or(since, |heard| heard.max(earliest))
+    }
+
+    /// Whether no node is still to come that is to take bundles: each is there, or was there and went down.
+    fn is_complete(&self, now: Now, since: Mono, view: &View) -> bool {
+        view.nodes().all(|(node, record, _)| {
+            let is_there = view.alive(node).is_some_and(|(incarnation, _)| incarnation == record.incarnation);
+            let was_there = self.peers.get(&node).is_some_and(|peer| peer.heard.is_some());
+            record.draining || is_there || (was_there && self.verdict(now, node, since, view) == Verdict::Down)
+        })
     }
 
     fn verdict(&self, now: Now, node: NodeId, since: Mono, view: &View) -> Verdict {
@@ -283,13 +298,6 @@ fn as_seen(key: &str, alive: Option<(u64, u64)>) -> Compare {
         Some((_, version)) => Compare::Version { key: key.to_owned(), version },
         None => Compare::Absent { key: key.to_owned() },
     }
-}
-
-/// Whether every node that is to take bundles is there: nobody need be waited for.
-fn everybody_is_alive(view: &View) -> bool {
-    view.nodes().all(|(node, record, _)| {
-        record.draining || view.alive(node).is_some_and(|(incarnation, _)| incarnation == record.incarnation)
-    })
 }
 
 #[cfg(test)]

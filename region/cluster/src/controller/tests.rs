@@ -1,6 +1,6 @@
 //! Controllers on one store: what they declare, and that two at once do no harm.
 
-use super::{Controller, ControllerEffect, ControllerInput, SILENCE_MAX};
+use super::{Controller, ControllerEffect, ControllerInput, LISTENED_MIN, SILENCE_MAX};
 use crate::{NodeRecord, OwnerRecord, View};
 use base::{Effects, Mono, NamespaceName, NodeId, Now, OwnerId, Rng};
 use meta_api::{MetaEvent, MetaRequest, MetaResponse, MetaState, Write};
@@ -161,6 +161,35 @@ fn i2_a_new_leader_gives_everybody_the_time_to_be_heard() {
     world.tell(1, ControllerInput::Leadership { leader: Some(NodeId(2)), term: 2 });
     world.deliver_all();
     assert_eq!(world.alive(), [1, 2], "I2");
+}
+
+#[test]
+fn i2_the_silence_of_the_leader_before_counts_for_the_one_that_listened_all_along() {
+    let mut world = World::new(3);
+    world.lead(0, 1);
+    world.deliver_all();
+    world.assign_all(6);
+    for peer in [1, 3] {
+        world.tell(1, ControllerInput::PeerUp { node: NodeId(peer), incarnation: 1 });
+    }
+    // Node 1 is frozen, and an election is over after as long as a node may be silent.
+    world.tell(0, ControllerInput::Leadership { leader: Some(NodeId(2)), term: 2 });
+    world.now.mono = world.now.mono + SILENCE_MAX;
+    world.tell(1, ControllerInput::PeerHeard { node: NodeId(3) });
+    world.tell(1, ControllerInput::Leadership { leader: Some(NodeId(2)), term: 2 });
+    world.deliver_all();
+    world.now.mono = world.now.mono + (LISTENED_MIN - Duration::from_millis(1));
+    world.tell(1, ControllerInput::PeerHeard { node: NodeId(3) });
+    world.tell(1, ControllerInput::ViewChanged);
+    world.deliver_all();
+    assert_eq!(world.alive(), [1, 2, 3], "I2: what was said lies in the sockets of one that was frozen itself");
+    assert_eq!(world.seats[1].controller.next_deadline(), Some(world.now.mono + Duration::from_millis(1)));
+    world.now.mono = world.now.mono + Duration::from_millis(1);
+    world.tell(1, ControllerInput::ViewChanged);
+    world.deliver_all();
+    assert_eq!(world.alive(), [2, 3], "I2");
+    let left = world.owners.values().filter(|owners| owners.last().unwrap().node == NodeId(1)).count();
+    assert_eq!(left, 0, "nobody waits for a node that was there and is gone");
 }
 
 #[test]
