@@ -60,7 +60,8 @@ impl Outbox {
     }
 
     /// Refuses a SUBSCRIBE. Where another try may help, its consumer is closed too: the official C++ client, and those built on it,
-    /// take no other sign for a reason to try again when it was their first (`ConsumerImpl::connectionOpened`, seen with 3.7 to 4.2).
+    /// take no other sign for a reason to try again when it was their first (`ConsumerImpl::handleCreateConsumer` of
+    /// 3.7.0, 4.0.0 and 4.2.0).
     pub fn refuse_subscribe(&mut self, key: ConsumerKey, request_id: u64, code: ServerError, text: &str) {
         self.command(key.conn, &commands::error(request_id, code, text));
         if code == ServerError::ServiceNotReady {

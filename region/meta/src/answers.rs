@@ -28,6 +28,7 @@ pub(crate) async fn answer(parts: &HandleParts, request: PeerRequest) -> Result<
             response.map(PeerResponse::Vote).map_err(|error| failed(parts.node, error))
         }
         PeerRequest::Snapshot(_) if !parts.office.room().ensure(LEADER_ROOM_BYTES).await => {
+            parts.office.note_stored(false);
             Err(failed(parts.node, NO_ROOM))
         }
         PeerRequest::Snapshot(request) => match raft.install_snapshot(request).await {

@@ -101,9 +101,13 @@ impl MetaHandle {
     /// The keys under the prefixes now, and every change of them from here on.
     ///
     /// # Errors
-    /// [`WatchClosed`] when the store has stopped, cannot prove that it is current, or has too many watchers.
+    /// [`WatchClosed`] when the store has stopped, cannot prove that it is current, is behind as long as its log has no room, or has
+    /// too many watchers.
     pub async fn watch(&self, prefixes: &[&str]) -> Result<Watch, WatchClosed> {
-        self.ensure_current().await.map_err(|_| WatchClosed::Stopped)?;
+        self.ensure_current().await.map_err(|why| match why {
+            NotProven::Behind => WatchClosed::Behind,
+            NotProven::NotLeader | NotProven::Unavailable(_) => WatchClosed::Stopped,
+        })?;
         self.parts.applied.write().watch(prefixes)
     }
 

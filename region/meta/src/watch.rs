@@ -37,6 +37,8 @@ pub enum WatchClosed {
     FellBehind,
     #[error("there are {WATCHERS_MAX} watchers already, more are refused")]
     TooMany,
+    #[error("this node's metadata log has no room for what the leader has: free some space on its disk")]
+    Behind,
     #[error("the metadata store stopped, or cannot prove that it is current")]
     Stopped,
 }

@@ -3,7 +3,7 @@
 use crate::wal::FileOptions;
 use crate::{
     Leadership, MetaHandle, MetaOptions, MetaStore, PeerError, PeerFuture, PeerRequest, PeerResponse, PeerTransport,
-    Start,
+    Start, WatchClosed,
 };
 use base::NodeId;
 use bytes::Bytes;
@@ -206,6 +206,7 @@ async fn a_follower_whose_log_is_full_stores_nothing_disturbs_nobody_and_comes_b
     }
     assert!(region.node(2).metrics().keys < WRITES, "it has no room for all");
     assert!(has(&region.node(2), WRITES - 1).await, "the leader answers its reads");
+    assert_eq!(region.node(2).watch(&["/k"]).await.unwrap_err(), WatchClosed::Behind, "events would have a gap");
     assert!(matches!(put(&region.node(2), WRITES).await, MetaResponse::Committed { .. }));
     assert!(has(&region.node(2), WRITES).await, "it reads what it has written");
     assert_eq!(region.leadership(3), led);
