@@ -8,6 +8,7 @@
 mod effects;
 mod entry;
 mod error;
+mod flow;
 mod ids;
 mod interval;
 mod map;
@@ -20,6 +21,7 @@ mod time;
 pub use effects::{Effects, OwnerId, RequestId};
 pub use entry::EntryData;
 pub use error::ErrorClass;
+pub use flow::Flow;
 pub use ids::{Epoch, LEDGER_COUNTER_BITS, LedgerId, NodeId, RegionId};
 pub use interval::IntervalSet;
 pub use map::{FixedMap, FixedSet};

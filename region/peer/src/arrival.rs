@@ -5,10 +5,11 @@
 //! **What**  Pings are answered, calls are handed to the answerer, frames to the owner with a permit. A newer session of the
 //! same node ends the older one before its first frame is handed out.
 
+use crate::bulk::Bulk;
 use crate::config::Hello;
 use crate::dial::explain;
-use crate::event::{CallError, PeerEvent};
-use crate::face::{Budget, Face, Order};
+use crate::event::CallError;
+use crate::face::Face;
 use crate::frame::Head;
 use crate::greeting::{self, Lane, Opening, Welcome, encode, refusal};
 use crate::outbox::Outbox;
@@ -100,14 +101,11 @@ async fn welcome(shared: &Shared, reader: &FrameReader, clear: bool) -> bool {
     greeting::say(reader.socket(), Head::Welcome, encode(&welcome)).await.is_ok()
 }
 
-/// A connection of a node with a number.
+/// A control connection of a node with a number.
 struct Arrival<'a> {
     shared: &'a Arc<Shared>,
     node: NodeId,
     face: Arc<Face>,
-    order: Order,
-    /// Of bulk: whether it goes on in clear.
-    clear: bool,
 }
 
 async fn control(shared: &Arc<Shared>, node: NodeId, admitted: Admitted) {
@@ -120,7 +118,7 @@ async fn control(shared: &Arc<Shared>, node: NodeId, admitted: Admitted) {
         let reason = format!("node {} has a newer connection here: this one, or its process, is an old one", node.0);
         return turn_away(shared, reader, from, &reason).await;
     };
-    let arrival = Arrival { shared, node, face, order, clear: false };
+    let arrival = Arrival { shared, node, face };
     let reason = tokio::select! {
         reason = arrival.serve_control(&mut reader) => reason,
         _ = stop.changed() => Some(format!("node {} opened a newer connection, or may no longer be here", node.0)),
@@ -132,24 +130,41 @@ async fn control(shared: &Arc<Shared>, node: NodeId, admitted: Admitted) {
 }
 
 async fn bulk(shared: &Arc<Shared>, node: NodeId, admitted: Admitted) {
-    let Admitted { mut reader, opening, from } = admitted;
+    let Admitted { reader, opening, from } = admitted;
     let order = (opening.hello.incarnation, opening.session);
     let found = shared.face(node).and_then(|face| face.join(order).map(|stop| (face, stop)));
     let Some((face, mut stop)) = found else {
         return turn_away(shared, reader, from, "its control connection is gone: open a new session").await;
     };
     let clear = opening.clear && !shared.encrypt_bulk;
-    let arrival = Arrival { shared, node, face, order, clear };
-    let reason = tokio::select! {
-        reason = arrival.serve_bulk(&mut reader) => reason,
+    let refused = tokio::select! {
+        refused = serve_bulk(shared, node, &face, reader, clear) => refused,
         // The dialler sees the end of control, which says why.
         _ = stop.changed() => None,
     };
     // Both or none: the dialler opens a new session.
-    arrival.face.leave(arrival.order);
-    if let Some(reason) = reason {
+    face.leave(order);
+    if let Some((reader, reason)) = refused {
         turn_away(shared, reader, from, &reason).await;
     }
+}
+
+/// Reads until the connection ends; a sentence when this side ends it, and the way to say it. `clear`: it goes on so.
+async fn serve_bulk(
+    shared: &Arc<Shared>,
+    node: NodeId,
+    face: &Arc<Face>,
+    mut reader: FrameReader,
+    clear: bool,
+) -> Option<(FrameReader, String)> {
+    let turn = face.bulk.turn().await; // Face I2
+    if clear && !reader.read_in_clear() {
+        return Some((reader, "it sent more before it was welcomed".to_owned()));
+    }
+    if !welcome(shared, &reader, clear).await {
+        return None;
+    }
+    Bulk::new(Arc::clone(shared), node, Arc::clone(face), reader, turn).serve().await
 }
 
 impl Arrival<'_> {
@@ -159,11 +174,11 @@ impl Arrival<'_> {
         if !welcome(self.shared, reader, false).await {
             return None;
         }
-        let outbox = Arc::new(Outbox::new(self.shared.limits.queue_bytes_max));
+        let outbox = Arc::new(Outbox::new(self.shared.limits.queue_bytes_max, Arc::clone(&self.face.sent_bytes)));
         let socket = Arc::clone(reader.socket());
         tokio::select! {
             reason = self.read_control(reader, &outbox) => reason,
-            _ = outbox.write_to(&socket, &self.face.sent_bytes) => None,
+            _ = outbox.write_to(&socket) => None,
         }
     }
 
@@ -208,37 +223,6 @@ impl Arrival<'_> {
                 }
             }
         }
-    }
-
-    async fn serve_bulk(&self, reader: &mut FrameReader) -> Option<String> {
-        let _turn = self.face.bulk.turn().await; // I2
-        if self.clear && !reader.read_in_clear() {
-            return Some("it sent more before it was welcomed".to_owned());
-        }
-        if !welcome(self.shared, reader, self.clear).await {
-            return None;
-        }
-        loop {
-            match reader.next().await {
-                Ok((head @ Head::Data(_), body)) => {
-                    self.face.received_bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
-                    self.shared.heard(self.node, &self.face);
-                    self.hand_out(&self.face.bulk, head, body).await;
-                }
-                Ok((Head::Refused, body)) => return self.dismissed(&body),
-                Ok(_) => return Some("only frames belong on bulk".to_owned()),
-                Err(ReadEnd::Garbage(reason)) => return Some(reason),
-                Err(ReadEnd::Closed | ReadEnd::Socket(_)) => return None,
-            }
-        }
-    }
-
-    /// Gives a frame to the owner as soon as it has let go of enough others.
-    async fn hand_out(&self, budget: &Budget, head: Head, bytes: Bytes) {
-        let Head::Data(kind) = head else { return };
-        // The budget is never closed.
-        let Some(permit) = budget.wait(bytes.len()).await else { return };
-        self.shared.emit(PeerEvent::Frame { from: self.node, kind, bytes, permit });
     }
 
     /// The dialler left with a sentence: this node's log has it too.

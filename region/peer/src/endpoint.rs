@@ -7,6 +7,7 @@ use crate::frame::Head;
 use crate::greeting::{self, Lane};
 use crate::link::{Current, Link, Slot};
 use crate::listen;
+use crate::near::Near;
 use crate::reader::ReadEnd;
 use crate::shared::Shared;
 use base::NodeId;
@@ -72,6 +73,13 @@ impl PeerEndpoint {
         self.local
     }
 
+    /// From now on connections that bring few and small frames are read on the owner's thread, and `events` is called there,
+    /// while it is not busy. Once and for good.
+    pub fn set_near(&self, near: Near) {
+        // A second one is not needed: there is one owner.
+        let _ = self.shared.near.set(near);
+    }
+
     /// Replaces what this node says of itself; its connections are opened anew.
     pub fn set_hello(&self, hello: Hello) {
         self.shared.hello.send_if_modified(|held| {
@@ -123,9 +131,25 @@ impl PeerEndpoint {
         }
     }
 
-    /// Queues a frame. Frames of one kind arrive in order, or not at all when the connection ends. Never blocks.
+    /// Queues a frame and has it written. Frames of one kind arrive in order, or not at all when the connection ends. Never
+    /// blocks.
     pub fn send(&self, to: NodeId, kind: FrameKind, bytes: impl Into<Chunks>) -> Sent {
-        self.current(to).map_or(Sent::Down, |current| current.send(kind, bytes.into()))
+        let sent = self.queue(to, kind, bytes);
+        self.flush(to, false);
+        sent
+    }
+
+    /// The same for the first of several frames: they need not be written before [`Self::flush`].
+    pub fn queue(&self, to: NodeId, kind: FrameKind, bytes: impl Into<Chunks>) -> Sent {
+        self.current(to).map_or(Sent::Down, |current| current.queue(kind, bytes.into()))
+    }
+
+    /// Has the frames for a node written: by the caller, `here` and now, as far as they are few and the socket takes them at
+    /// once; else by a task of the endpoint. Never blocks.
+    pub fn flush(&self, to: NodeId, here: bool) {
+        if let Some(current) = self.current(to) {
+            current.flush(here);
+        }
     }
 
     /// Asks a node and waits for its answer; bulk frames do not delay it.

@@ -67,7 +67,7 @@ pub(crate) struct Face {
     started: Instant,
     /// Milliseconds since `started` when `Heard` was told last, plus one; 0 before the first time.
     heard_ms: AtomicU64,
-    pub(crate) sent_bytes: AtomicU64,
+    pub(crate) sent_bytes: Arc<AtomicU64>,
     pub(crate) received_bytes: AtomicU64,
     pub(crate) bulk: Budget,
     pub(crate) control: Budget,
@@ -79,7 +79,7 @@ impl Face {
         Self {
             started: Instant::now(),
             heard_ms: AtomicU64::new(0),
-            sent_bytes: AtomicU64::new(0),
+            sent_bytes: Arc::default(),
             received_bytes: AtomicU64::new(0),
             bulk: Budget::new(limits.inbound_bytes_max),
             control: Budget::new(limits.control_inbound_bytes_max),

@@ -2,7 +2,7 @@
 //!
 //! **What**  [`PeerEndpoint`] dials every other node and keeps two connections to each: control for pings and calls,
 //! bulk for frames. A node sends on what it dialled and takes frames from what the others
-//! dialled. Silence, refusals and lost connections become events; what they mean is decided elsewhere.
+//! dialled. The owner's thread writes and reads a little itself ([`Near`]). Silence, refusals and lost connections become events; what they mean is decided elsewhere.
 //!
 //! **Bounds**  What is sent waits in a queue of so many bytes per connection and is refused beyond. What is received holds a
 //! [`FramePermit`]; who holds too many stops the reading of that sender's connection, and TCP stops the sender. Each
@@ -19,6 +19,7 @@ mod event;
 
 mod arrival;
 mod buffers;
+mod bulk;
 mod calls;
 mod dial;
 mod face;
@@ -26,6 +27,7 @@ mod frame;
 mod greeting;
 mod link;
 mod listen;
+mod near;
 mod outbox;
 mod reader;
 mod session;
@@ -35,3 +37,4 @@ mod socket;
 pub use config::{Hello, OpenError, PeerConfig, PeerLimits};
 pub use endpoint::PeerEndpoint;
 pub use event::{Answer, Answerer, CallError, Chunks, FrameKind, FramePermit, PeerEvent, PeerStatus, Sent};
+pub use near::Near;

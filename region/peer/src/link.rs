@@ -41,11 +41,17 @@ pub(crate) struct Current {
 }
 
 impl Current {
-    pub(crate) fn send(&self, kind: FrameKind, body: Chunks) -> Sent {
+    /// Queues a frame, which leaves with the next [`Self::flush`] at the latest.
+    pub(crate) fn queue(&self, kind: FrameKind, body: Chunks) -> Sent {
         if body.len() > self.frame_bytes_max as usize {
             return Sent::TooLarge;
         }
-        self.bulk.push(Head::Data(kind), body)
+        self.bulk.queue(Head::Data(kind), body)
+    }
+
+    /// See [`Outbox::flush`].
+    pub(crate) fn flush(&self, here: bool) {
+        self.bulk.flush(here);
     }
 
     pub(crate) async fn call(&self, bytes: Bytes, timeout: Duration) -> Result<Bytes, CallError> {
@@ -215,10 +221,11 @@ impl Link {
     async fn serve(&mut self, control: Dialled, bulk: Dialled) -> Ending {
         let limits = &self.shared.limits;
         let Dialled { reader, hello } = control;
+        let outbox = || Outbox::new(limits.queue_bytes_max, Arc::clone(&self.slot.face.sent_bytes));
         let current = Arc::new(Current {
             hello: hello.clone(),
-            control: Outbox::new(limits.queue_bytes_max),
-            bulk: Outbox::new(limits.queue_bytes_max),
+            control: outbox(),
+            bulk: outbox(),
             calls: Calls::new(limits.calls_max),
             pulse: Arc::clone(reader.pulse()),
             rtt_us: AtomicU64::new(0),
@@ -228,10 +235,10 @@ impl Link {
         let sockets = [Arc::clone(reader.socket()), Arc::clone(bulk.reader.socket())];
         let mut tasks = JoinSet::new();
         for (lane, socket) in [Lane::Control, Lane::Bulk].into_iter().zip(&sockets) {
-            let (current, face, socket) = (Arc::clone(&current), Arc::clone(&self.slot.face), Arc::clone(socket));
+            let (current, socket) = (Arc::clone(&current), Arc::clone(socket));
             tasks.spawn(async move {
                 let outbox = if lane == Lane::Control { &current.control } else { &current.bulk };
-                Ending::socket(&outbox.write_to(&socket, &face.sent_bytes).await)
+                Ending::socket(&outbox.write_to(&socket).await)
             });
         }
         tasks.spawn(read_control(Arc::clone(&self.shared), Arc::clone(&self.slot), Arc::clone(&current), reader));

@@ -87,6 +87,14 @@ impl FrameReader {
         self.socket.socket()
     }
 
+    /// Goes on in the runtime of the caller; see [`SocketReader::move_here`].
+    ///
+    /// # Errors
+    /// Those of the system, which end the connection.
+    pub(crate) fn move_here(self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.move_here()?, ..self })
+    }
+
     /// From now on what comes is not encrypted; `false` if some of that is here already, and it is too late.
     pub(crate) fn read_in_clear(&mut self) -> bool {
         self.buffer.is_empty() && self.socket.read_in_clear()

@@ -3,13 +3,14 @@
 use crate::config::{Hello, PeerConfig, PeerLimits};
 use crate::event::{Answerer, PeerEvent};
 use crate::face::Face;
+use crate::near::Near;
 use crate::{OpenError, greeting};
 use base::{NodeId, RegionName};
 use identity::{Identity, RegionVerifier, Trust};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) askers: Arc<Semaphore>,
     /// Calls of ours to addresses.
     pub(crate) asking: Semaphore,
+    pub(crate) near: OnceLock<Near>,
     events: Box<dyn Fn(PeerEvent) + Send + Sync>,
     expected: Mutex<BTreeMap<NodeId, u64>>,
     faces: Mutex<BTreeMap<NodeId, Arc<Face>>>,
@@ -68,6 +70,7 @@ impl Shared {
             answerer,
             askers: Arc::new(Semaphore::new(limits.askers_max)),
             asking: Semaphore::new(limits.askers_max),
+            near: OnceLock::new(),
             events,
             expected: Mutex::default(),
             faces: Mutex::default(),

@@ -73,37 +73,44 @@ impl TlsSocket {
     /// # Errors
     /// Those of the socket, and those of TLS as with [`Self::open`].
     pub(crate) async fn write(&self, pieces: &mut VecDeque<Bytes>) -> io::Result<()> {
+        while !self.write_now(pieces)? {
+            self.tcp.writable().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes as much as the system takes now; whether that is everything, also of what was to be written before.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(crate) fn write_now(&self, pieces: &mut VecDeque<Bytes>) -> io::Result<bool> {
         if self.writes_clear.load(Ordering::Relaxed) {
-            return self.write_as_they_are(pieces).await;
+            return self.write_as_they_are(pieces);
         }
         loop {
-            {
-                let mut session = self.lock();
-                session.seal(pieces).map_err(invalid)?;
-                self.push(&mut session)?;
-                if pieces.is_empty() && session.sealed().is_empty() {
-                    return Ok(());
-                }
+            let mut session = self.lock();
+            session.seal(pieces).map_err(invalid)?;
+            self.push(&mut session)?;
+            if !session.sealed().is_empty() {
+                return Ok(false);
             }
-            self.tcp.writable().await?;
+            if pieces.is_empty() {
+                return Ok(true);
+            }
         }
     }
 
-    async fn write_as_they_are(&self, pieces: &mut VecDeque<Bytes>) -> io::Result<()> {
+    fn write_as_they_are(&self, pieces: &mut VecDeque<Bytes>) -> io::Result<bool> {
         while !pieces.is_empty() {
-            let tried = {
-                let slices: Vec<IoSlice<'_>> =
-                    pieces.iter().take(PIECES_MAX).map(|piece| IoSlice::new(piece)).collect();
-                self.tcp.try_write_vectored(&slices)
-            };
-            match tried {
+            let slices: Vec<IoSlice<'_>> = pieces.iter().take(PIECES_MAX).map(|piece| IoSlice::new(piece)).collect();
+            match self.tcp.try_write_vectored(&slices) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => let_go(pieces, written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.tcp.writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// From now on what is written is not encrypted. Everything before must have been written.
@@ -146,6 +153,19 @@ impl TlsSocket {
 }
 
 impl SocketReader {
+    /// The same connection, in the runtime of the caller. Nobody else may hold its socket.
+    ///
+    /// # Errors
+    /// Those of the system, which end the connection.
+    pub(crate) fn move_here(self) -> io::Result<Self> {
+        let Self { socket, staging, from, to, rest, reads_clear } = self;
+        let socket = Arc::into_inner(socket).ok_or_else(|| io::Error::other("the socket is held elsewhere"))?;
+        let TlsSocket { tcp, session, writes_clear } = socket;
+        let tcp = TcpStream::from_std(tcp.into_std()?)?;
+        let socket = Arc::new(TlsSocket { tcp, session, writes_clear });
+        Ok(Self { socket, staging, from, to, rest, reads_clear })
+    }
+
     pub(crate) fn socket(&self) -> &Arc<TlsSocket> {
         &self.socket
     }

@@ -23,6 +23,7 @@ use disk::{DiskOptions, LogDevice};
 use folders::Folders;
 use meta::{MetaHandle, MetaOptions, MetaStore, Watch};
 use node::{ADMIN_OWNER, Node};
+use peer::Near;
 use quic::{Identity, QuicConfig, QuicLimits};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -172,7 +173,7 @@ impl Server {
         let view = watch(storage.watch, node.clone(), geo, config.region.clone(), clusters, contacts);
         task::spawn(server_pool, "meta-watch", view);
         if let Some(entry) = entry {
-            take_part(entry, me, &config, &meta, &node, server_pool);
+            take_part(entry, me, &config, &meta, &connections, server_pool);
             pool.block_on(cluster::voters::until_founded(&meta, config.node.founders.len()));
         }
         task::spawn(server_pool, "http", http::serve(listeners.http, node.clone(), pool.handle().clone()));
@@ -234,8 +235,10 @@ impl Server {
 }
 
 /// What runs for the region beside the machines.
-fn take_part(entry: Entry, me: Me, config: &ServerConfig, meta: &MetaHandle, node: &NodeHandle, pool: &Handle) {
-    task::spawn(pool, "peer-events", cluster::pump::pump(entry.events, node.clone(), meta.clone()));
+fn take_part(entry: Entry, me: Me, config: &ServerConfig, meta: &MetaHandle, near: &ConnContext, pool: &Handle) {
+    let (node, load) = (&near.node, near.load.clone());
+    entry.endpoint.set_near(Near::new(near.thread.clone(), move || load.is_busy()));
+    task::spawn(&near.thread, "peer-events", cluster::pump::pump(entry.events, node.clone(), meta.clone()));
     task::spawn(pool, "leadership", cluster::pump::leadership(meta.clone(), node.clone()));
     let grace = Duration::from_secs(config.node.voter_grace_s);
     task::spawn(pool, "voters", cluster::voters::keep_voters(meta.clone(), node.clone(), grace));

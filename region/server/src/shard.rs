@@ -2,7 +2,8 @@
 //!
 //! **What**  One thread owns the [`Node`]. Others reach it through [`NodeHandle`]; what the node wants is handed on without
 //! waiting: the log device and the outlets take it at once, metadata requests and HTTP answers go to their own tasks. While it
-//! is not busy, the thread also reads the connections that bring little (`conn`): they get their turn between two batches.
+//! is not busy, the thread also reads the connections that bring little (`conn`, `peer::bulk`): they get their turn between two
+//! batches.
 
 use crate::clock::Clock;
 use crate::geo::GeoHandle;
@@ -20,6 +21,7 @@ use meta_api::{MetaEvent, MetaResponse};
 use node::{ADMIN_OWNER, Input, Node, Output};
 use peer::{FrameKind, FramePermit as PeerPermit, PeerEndpoint, Sent};
 use quic::FramePermit;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -119,6 +121,8 @@ pub(crate) struct Shard {
     /// What sockets took at once, told to the node with the next batch.
     written: Vec<(ConnId, u64)>,
     meter: LoadMeter,
+    /// Nodes that frames were queued for in this batch.
+    addressed: BTreeSet<NodeId>,
     /// Requests to other nodes that could not be handed over.
     unsent: Vec<(NodeId, RequestId)>,
     stopping: bool,
@@ -137,6 +141,7 @@ impl Shard {
             touched: Vec::new(),
             written: Vec::new(),
             meter: LoadMeter::default(),
+            addressed: BTreeSet::new(),
             unsent: Vec::new(),
             stopping: false,
         }
@@ -248,6 +253,7 @@ impl Shard {
             self.node.handle(now, Input::PeerUnsent { to, id }, &mut outputs);
         }
         self.outputs = outputs;
+        self.flush_peers();
         for conn in std::mem::take(&mut self.touched) {
             self.flush(conn);
             self.sends.remove(&conn);
@@ -315,9 +321,20 @@ impl Shard {
     }
 
     /// Whether the frame is on its way.
-    fn send_to_node(&self, to: NodeId, kind: FrameKind, pieces: Vec<Bytes>) -> bool {
-        let peers = self.executors.peers.as_ref();
-        peers.is_some_and(|peers| peers.send(to, kind, pieces) == Sent::Queued)
+    fn send_to_node(&mut self, to: NodeId, kind: FrameKind, pieces: Vec<Bytes>) -> bool {
+        let Some(peers) = &self.executors.peers else { return false };
+        self.addressed.insert(to);
+        peers.queue(to, kind, pieces) == Sent::Queued
+    }
+
+    /// Has the frames of this batch written: a few by this thread, while it has time to spare.
+    fn flush_peers(&mut self) {
+        let here = !self.meter.load().is_busy();
+        while let Some(to) = self.addressed.pop_first() {
+            if let Some(peers) = &self.executors.peers {
+                peers.flush(to, here);
+            }
+        }
     }
 
     fn flush(&mut self, conn: ConnId) {

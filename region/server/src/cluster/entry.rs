@@ -13,7 +13,7 @@ use crate::config::ServerConfig;
 use base::NodeId;
 use meta::{MetaHandle, MetaOptions, Standing, Start};
 use meta_api::{MetaRequest, MetaResponse};
-use peer::{Hello, PeerConfig, PeerEndpoint, PeerEvent, PeerLimits};
+use peer::{Hello, PeerConfig, PeerEndpoint, PeerLimits};
 use quic::Identity;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -78,7 +78,7 @@ pub(crate) struct Me {
 /// What a process holds of its region before its machines start.
 pub(crate) struct Entry {
     pub(crate) endpoint: Arc<PeerEndpoint>,
-    pub(crate) events: mpsc::Receiver<PeerEvent>,
+    pub(crate) events: mpsc::Receiver<pump::News>,
     pub(crate) contacts: Contacts,
     pub(crate) place: Place,
     answers: Arc<Answers>,

@@ -16,43 +16,53 @@ const LENGTH_BYTES: usize = 4;
 /// endpoint: more than these come only from a node thread that hangs.
 const EVENTS_MAX: usize = 1 << 18;
 
+/// An event on its way.
+pub(crate) enum News {
+    Up { node: NodeId, incarnation: u64 },
+    Down { node: NodeId, reason: String, refused: bool },
+    Input(ShardInput),
+}
+
 /// Events on their way.
-pub(crate) fn channel() -> (mpsc::Sender<PeerEvent>, mpsc::Receiver<PeerEvent>) {
+pub(crate) fn channel() -> (mpsc::Sender<News>, mpsc::Receiver<News>) {
     mpsc::channel(EVENTS_MAX)
 }
 
-/// Takes an event of the endpoint, which never waits.
-pub(crate) fn take(events: &mpsc::Sender<PeerEvent>, event: PeerEvent) {
-    if events.try_send(event).is_err() {
+/// Takes an event of the endpoint, which never waits, and decodes it on the thread that read it.
+pub(crate) fn take(events: &mpsc::Sender<News>, event: PeerEvent) {
+    let news = match event {
+        PeerEvent::Up { node, hello } => News::Up { node, incarnation: hello.incarnation },
+        PeerEvent::Down { node, reason, refused } => News::Down { node, reason, refused },
+        PeerEvent::Heard { node } => News::Input(ShardInput::PeerHeard { node }),
+        PeerEvent::Frame { from, kind, bytes, permit } => match read(from, kind, bytes, permit) {
+            Ok(input) => News::Input(input),
+            Err(error) => return tracing::warn!("a frame of node {} is dropped: {error}", from.0),
+        },
+    };
+    // A closed channel means that the process is ending.
+    if matches!(events.try_send(news), Err(mpsc::error::TrySendError::Full(_))) {
         tracing::warn!("an event of another node is lost: the node thread does not keep up");
     }
 }
 
-/// Works as long as the endpoint does.
-pub(crate) async fn pump(mut events: mpsc::Receiver<PeerEvent>, node: NodeHandle, meta: MetaHandle) {
+/// Works as long as the endpoint does; on the node's thread, so that what is read there wakes no other.
+pub(crate) async fn pump(mut events: mpsc::Receiver<News>, node: NodeHandle, meta: MetaHandle) {
     let mut reached = BTreeSet::new();
     while let Some(event) = events.recv().await {
         let input = match event {
-            PeerEvent::Up { node, hello } => {
+            News::Up { node, incarnation } => {
                 tracing::info!("node {} is connected", node.0);
                 reached.insert(node);
                 meta.set_reached(reached.clone());
-                ShardInput::PeerUp { node, incarnation: hello.incarnation }
+                ShardInput::PeerUp { node, incarnation }
             }
-            PeerEvent::Down { node, reason, refused } => {
+            News::Down { node, reason, refused } => {
                 tracing::info!("node {} is disconnected: {reason}", node.0);
                 reached.remove(&node);
                 meta.set_reached(reached.clone());
                 ShardInput::PeerDown { node, refused }
             }
-            PeerEvent::Heard { node } => ShardInput::PeerHeard { node },
-            PeerEvent::Frame { from, kind, bytes, permit } => match read(from, kind, bytes, permit) {
-                Ok(input) => input,
-                Err(error) => {
-                    tracing::warn!("a frame of node {} is dropped: {error}", from.0);
-                    continue;
-                }
-            },
+            News::Input(input) => input,
         };
         if node.send(input).await.is_err() {
             return;

@@ -10,6 +10,7 @@ use super::{ConnContext, not_taken};
 use crate::load::Load;
 use crate::outlet::Outlet;
 use crate::shard::{NodeHandle, ShardInput};
+use base::Flow;
 use broker::io::ConnId;
 use bytes::{Bytes, BytesMut};
 use std::cell::RefCell;
@@ -53,42 +54,6 @@ enum Handed {
     /// What came was garbage.
     Over,
     NodeGone,
-}
-
-/// How much a connection brings and takes: large reads soon say "much", only a run of small ones takes it back.
-#[derive(Debug, Default)]
-struct Flow(u32);
-
-impl Flow {
-    const LARGE_READ_BYTES: usize = 32 * 1024;
-    const SMALL_READ_BYTES: usize = 8 * 1024;
-    const MUCH: u32 = 16;
-    const MOST: u32 = 64;
-
-    fn note(&mut self, read: usize) {
-        if read >= Self::LARGE_READ_BYTES {
-            self.0 = (self.0 + 4).min(Self::MOST);
-        } else if read < Self::SMALL_READ_BYTES {
-            self.0 = self.0.saturating_sub(1);
-        }
-    }
-
-    /// Soon tried again.
-    fn note_some(&mut self) {
-        self.0 = self.0.max(4);
-    }
-
-    fn note_much(&mut self) {
-        self.0 = Self::MOST;
-    }
-
-    fn is_little(&self) -> bool {
-        self.0 == 0
-    }
-
-    fn is_much(&self) -> bool {
-        self.0 >= Self::MUCH
-    }
 }
 
 /// The inbound half of a connection.
@@ -336,19 +301,5 @@ mod tests {
         let ((inbound, left), ()) = tokio::join!(inbound.read_on_node(near), peer);
         assert!(left.unwrap().is_some() && inbound.flow.is_much(), "it stays away for a while");
         assert_eq!(outlet.take().len(), 1, "for the writer on the pool");
-    }
-
-    #[test]
-    fn a_connection_goes_to_the_pool_for_large_reads_and_comes_back_after_a_run_of_small_ones() {
-        let mut flow = Flow::default();
-        (0..10_000).for_each(|_| flow.note(1_100));
-        assert!(flow.is_little() && !flow.is_much(), "single messages");
-        for _ in 0..8 {
-            flow.note(128 << 10);
-            flow.note(4 << 10); // The beginning of the next batch.
-        }
-        assert!(flow.is_much() && !flow.is_little());
-        (0..64).for_each(|_| flow.note(1_100));
-        assert!(flow.is_little());
     }
 }
