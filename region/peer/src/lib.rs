@@ -1,8 +1,9 @@
 //! Connections between the nodes of one region: TCP with mutual TLS 1.3 under the region's own certificate authority.
 //!
 //! **What**  [`PeerEndpoint`] dials every other node and keeps two connections to each: control for pings and calls,
-//! bulk for frames. A node sends on what it dialled and takes frames from what the others
-//! dialled. The owner's thread writes and reads a little itself ([`Near`]). Silence, refusals and lost connections become events; what they mean is decided elsewhere.
+//! bulk for frames. A node sends on what it dialled and takes frames from what the others dialled. What is little the owner's
+//! thread may write and read itself ([`Near`]). Silence, refusals and lost connections become events; what they mean is
+//! decided elsewhere.
 //!
 //! **Bounds**  What is sent waits in a queue of so many bytes per connection and is refused beyond. What is received holds a
 //! [`FramePermit`]; who holds too many stops the reading of that sender's connection, and TCP stops the sender. Each
