@@ -9,8 +9,8 @@
 //! **Invariants**
 //! - I1  only a leader asks for anything.
 //! - I2  a node goes down when its connection is refused, when it started again, or when it has been silent for
-//!   [`SILENCE_MAX`]: at least [`LISTENED_MIN`] of it while this node led, because one that was frozen itself has heard nobody
-//!   meanwhile, and all of it where this process has never heard of the node.
+//!   [`SILENCE_MAX`]: at least [`LISTENED_MIN`] of it while this node led and did not stand still, because one that was frozen
+//!   itself has heard nobody meanwhile; and all of it where this process has never heard of the node.
 //! - I3  a bundle is assigned only when its record names an owner that does not count as alive.
 //! - I4  at most [`WRITES_MAX`] writes are under way, one for each key.
 //!
@@ -29,6 +29,10 @@ use tenancy::keys;
 pub const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// How long a new leader listens before it believes that a node is silent: two of the connections' pings.
 const LISTENED_MIN: Duration = Duration::from_millis(400);
+/// How often a leader looks at the clock …
+const PULSE: Duration = Duration::from_millis(100);
+/// … and what it has not done for so long it learns from that it stood still: frozen, or starved of its processor.
+const STANDSTILL_MIN: Duration = Duration::from_millis(300);
 /// Writes under way at once.
 const WRITES_MAX: usize = 64;
 /// How long a key is left alone after a write of it failed: the view is behind, or the metadata has no leader.
@@ -97,8 +101,10 @@ pub struct Controller {
     me: NodeId,
     owner: OwnerId,
     term: u64,
-    /// Since when this node leads.
+    /// Since when this node leads and has not stood still.
     leading: Option<Mono>,
+    /// When the clock was looked at last.
+    ran: Mono,
     peers: BTreeMap<NodeId, Peer>,
     blocks: BTreeMap<String, Block>,
     /// When the next decision is due by itself.
@@ -109,11 +115,13 @@ pub struct Controller {
 impl Controller {
     /// `owner` names its metadata requests.
     pub fn new(me: NodeId, owner: OwnerId) -> Self {
-        Self { me, owner, term: 0, leading: None, peers: BTreeMap::new(), blocks: BTreeMap::new(), due: None, seq: 0 }
+        let (peers, blocks) = (BTreeMap::new(), BTreeMap::new());
+        Self { me, owner, term: 0, leading: None, ran: Mono(0), peers, blocks, due: None, seq: 0 }
     }
 
     /// Handles one input with the view as it is now.
     pub fn handle(&mut self, now: Now, input: ControllerInput, view: &View, fx: &mut Effects<ControllerEffect>) {
+        self.note_running(now);
         match input {
             ControllerInput::Leadership { leader, term } => self.handle_leadership(now, leader, term),
             ControllerInput::PeerUp { node, incarnation } => {
@@ -154,16 +162,28 @@ impl Controller {
         let waits = now.mono < since + SILENCE_MAX && !self.is_complete(now, since, view);
         let waits = waits && view.orphans().next().is_some();
         let settled = waits.then(|| since + SILENCE_MAX);
-        pauses.chain(silences).fold(settled, |at, other| earliest(at, Some(other)))
+        let pulse = Some(self.ran + PULSE);
+        pauses.chain(silences).chain(settled).fold(pulse, |at, other| earliest(at, Some(other)))
     }
 
     pub fn on_deadline(&mut self, now: Now, view: &View, fx: &mut Effects<ControllerEffect>) {
+        self.note_running(now);
         self.decide(now, view, fx);
         self.due = self.deadline(now, view);
     }
 
     pub fn is_leading(&self) -> bool {
         self.leading.is_some()
+    }
+
+    /// One that stood still begins to listen anew (I2).
+    fn note_running(&mut self, now: Now) {
+        if now.mono >= self.ran + STANDSTILL_MIN
+            && let Some(since) = &mut self.leading
+        {
+            *since = now.mono;
+        }
+        self.ran = now.mono;
     }
 
     fn handle_leadership(&mut self, now: Now, leader: Option<NodeId>, term: u64) {
