@@ -6,7 +6,7 @@ mod node;
 use base::NodeId;
 use bytes::Bytes;
 use node::{Echo, Node, PATIENCE, Region, limits};
-use peer::{FrameKind, Near, PeerConfig, PeerEndpoint, PeerEvent, Sent};
+use peer::{FrameKind, Near, PeerConfig, PeerEndpoint, PeerEvent, PeerLimits, Sent};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -138,6 +138,36 @@ async fn a_few_small_frames_are_written_by_whoever_queued_them_and_many_bytes_ar
     a.endpoint.flush(NodeId(2), true);
     assert!(queued(&a) > 100_000, "that is the writer's");
     expect(&mut b, next..next + 1, 100_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_full_socket_takes_only_in_part_arrives_whole_and_in_order() {
+    for encrypt_bulk in [true, false] {
+        let mut region = Region::new("eu");
+        region.encrypt_bulk = encrypt_bulk;
+        let few =
+            PeerLimits { queue_bytes_max: 2 << 20, inbound_bytes_max: 2 << 20, frame_bytes_max: 1 << 20, ..limits() };
+        let start = |node| region.start_with(region.hello(node), "127.0.0.1:0".parse().unwrap(), few, Arc::new(Echo));
+        let (mut a, mut b) = (start(1), start(2));
+        a.dial(&[(2, b.address())]);
+        a.until_up(2).await;
+        // The receiver keeps every permit, so it stops reading: the socket fills, then the queue.
+        let (mut held, mut sent) = (Vec::new(), 0);
+        while a.endpoint.queue(NodeId(2), KIND, frame(sent, 8_000)) == Sent::Queued {
+            a.endpoint.flush(NodeId(2), true);
+            sent += 1;
+            while let Ok(event) = b.events.try_recv() {
+                held.extend(matches!(event, PeerEvent::Frame { .. }).then_some(event));
+            }
+        }
+        let mut next_expected = 0;
+        for (number, event) in held.drain(..).enumerate() {
+            let PeerEvent::Frame { bytes, .. } = event else { unreachable!("only frames are held") };
+            assert_eq!(bytes, frame(number, 8_000).concat(), "frame {number}");
+            next_expected = number + 1;
+        }
+        expect(&mut b, next_expected..sent, 8_000).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
