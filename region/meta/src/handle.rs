@@ -9,14 +9,13 @@ use crate::peer_messages::{PeerRequest, PeerResponse};
 use crate::peers::PeerError;
 use crate::raft_types::Raft;
 use crate::read_queue::{NotProven, ReadDoor};
-use crate::standing::{Leadership, Standing};
+use crate::standing::{Leadership, Reached, Standing};
 use crate::status::{MetaStatus, status};
 use crate::wal::WalCounters;
 use crate::watch::{Watch, WatchClosed};
 use crate::write_queue::{WriteCounters, WriteDoor};
 use base::NodeId;
 use meta_api::{MetaRequest, MetaResponse};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::watch;
@@ -38,7 +37,7 @@ pub(crate) struct HandleParts {
     pub(crate) members: MemberDoor,
     pub(crate) standing: watch::Receiver<Standing>,
     pub(crate) leadership: watch::Receiver<Leadership>,
-    pub(crate) reached: watch::Sender<Option<BTreeSet<NodeId>>>,
+    pub(crate) reached: watch::Sender<Option<Reached>>,
     pub(crate) writes: Arc<WriteCounters>,
     pub(crate) wal: Arc<WalCounters>,
     pub(crate) office: Arc<Office>,
@@ -119,9 +118,10 @@ impl MetaHandle {
         answer(&self.parts, request).await
     }
 
-    /// Says which other nodes this process is connected with now. A voter that reaches no majority does not stand for
-    /// election, and [`Leadership::apart`] tells it; a process that never says is held back by nothing.
-    pub fn set_reached(&self, nodes: BTreeSet<NodeId>) {
+    /// Says which other nodes this process is connected with now, and which are gone. A voter that reaches no majority does
+    /// not stand for election, and [`Leadership::apart`] tells it; one whose leader is gone stands as soon as it may. A
+    /// process that never says is held back by nothing.
+    pub fn set_reached(&self, nodes: Reached) {
         self.parts.reached.send_if_modified(|known| known.replace(nodes.clone()).as_ref() != Some(&nodes));
     }
 

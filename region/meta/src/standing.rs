@@ -1,7 +1,7 @@
 //! What this node is to its region, and who leads it.
 //!
 //! **What**  Publishes both as they change, and lets a voter stand for election only when it can win (`reach`) and could
-//! lead: its log has room, or nobody else leads. A node that was removed is told by nobody: the leader stops talking to it.
+//! lead: its log has room, or nobody else leads. It need not wait for raft's timer when its leader is gone (`succession`). A node that was removed is told by nobody: the leader stops talking to it.
 //! So a node that hears no leader asks the others who is in the region.
 //!
 //! **States**
@@ -23,6 +23,7 @@ use crate::peer_messages::{PeerRequest, PeerResponse};
 use crate::peers::PeerTransport;
 use crate::raft_types::{LogId, Raft, StoredMembership};
 use crate::reach::{Reach, Verdict, is_majority};
+use crate::succession::{Court, Succession, Turn};
 use crate::wal::WalRoom;
 use base::NodeId;
 use openraft::metrics::RaftServerMetrics;
@@ -73,6 +74,15 @@ pub struct Leadership {
     pub apart: bool,
 }
 
+/// What the process knows of the other nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// It is connected with these.
+    pub here: BTreeSet<NodeId>,
+    /// These were connected, and then nobody listened at their addresses: their processes have ended.
+    pub gone: BTreeSet<NodeId>,
+}
+
 /// Publishes standing and leadership.
 pub(crate) struct StandingTask {
     node: NodeId,
@@ -84,9 +94,12 @@ pub(crate) struct StandingTask {
     has_room: bool,
     standing: watch::Sender<Standing>,
     leadership: watch::Sender<Leadership>,
-    /// The nodes that the process is connected with; `None` until it says so.
-    reached: watch::Receiver<Option<BTreeSet<NodeId>>>,
+    /// `None` until the process says so.
+    reached: watch::Receiver<Option<Reached>>,
     reach: Reach,
+    succession: Succession,
+    /// It is its turn to follow a leader that is gone.
+    stands_now: bool,
     born: Instant,
     /// The newest committed membership with this node that it has applied.
     member_at: Option<LogId>,
@@ -108,9 +121,9 @@ impl StandingTask {
         applied: SharedApplied,
         beside: Beside,
         (standing, leadership): (watch::Sender<Standing>, watch::Sender<Leadership>),
-        reached: watch::Receiver<Option<BTreeSet<NodeId>>>,
+        reached: watch::Receiver<Option<Reached>>,
     ) -> Self {
-        let (reach, born) = (Reach::default(), Instant::now());
+        let (reach, succession, born) = (Reach::default(), Succession::default(), Instant::now());
         let (member_at, absent_at) = (None, None);
         Self {
             node,
@@ -123,6 +136,8 @@ impl StandingTask {
             leadership,
             reached,
             reach,
+            succession,
+            stands_now: false,
             born,
             member_at,
             absent_at,
@@ -137,6 +152,11 @@ impl StandingTask {
             metrics.mark_unchanged();
             self.reached.mark_unchanged();
             let again = self.publish();
+            if std::mem::take(&mut self.stands_now) {
+                tracing::info!(node = self.node.0, "the leader's process is gone: standing for election");
+                // The error would say that raft has stopped, which its metrics tell.
+                let _ = self.raft.trigger().elect().await;
+            }
             let again = async {
                 match again {
                     Some(at) => tokio::time::sleep_until(self.born + at).await,
@@ -160,9 +180,9 @@ impl StandingTask {
 
     /// Tells everybody what changed; `Some`: when to do so again, as time since `born`.
     pub(crate) fn publish(&mut self) -> Option<Duration> {
-        let verdict = self.judge();
-        let apart = verdict.is_some_and(|verdict| verdict.apart);
-        let leadership = Leadership { apart, ..leadership_of(&self.raft.server_metrics().borrow(), self.node) };
+        let known = leadership_of(&self.raft.server_metrics().borrow(), self.node);
+        let verdict = self.judge(known);
+        let leadership = Leadership { apart: verdict.is_some_and(|verdict| verdict.apart), ..known };
         self.leadership.send_if_modified(|known| std::mem::replace(known, leadership) != leadership);
         let membership = self.applied.read().membership.clone();
         self.note(&membership, true);
@@ -183,18 +203,27 @@ impl StandingTask {
         verdict?.again
     }
 
-    /// What follows from the nodes within reach; `None` while the process has not named them.
-    fn judge(&mut self) -> Option<Verdict> {
+    /// What follows from the nodes within reach and those that are gone; `None` while the process has not named them.
+    fn judge(&mut self, known: Leadership) -> Option<Verdict> {
         let reached = self.reached.borrow().clone()?;
         let voters: BTreeSet<NodeId> = {
             let metrics = self.raft.server_metrics();
             let metrics = metrics.borrow();
             metrics.membership_config.membership().voter_ids().map(NodeId).collect()
         };
-        let verdict = self.reach.judge(self.born.elapsed(), is_majority(self.node, &reached, &voters));
+        let now = self.born.elapsed();
+        let mut verdict = self.reach.judge(now, is_majority(self.node, &reached.here, &voters));
         // A leader without room in its log would have to go again; it is better than none.
         let could_lead = self.has_room || self.forgotten;
-        self.raft.runtime_config().elect(verdict.stands && could_lead);
+        let stands = verdict.stands && could_lead;
+        self.raft.runtime_config().elect(stands);
+        let Leadership { leader, term, .. } = known;
+        let court = Court { me: self.node, leader, term, gone: &reached.gone, voters: &voters };
+        match self.succession.judge(now, court) {
+            Turn::None => (),
+            Turn::Now => self.stands_now = stands,
+            Turn::At(at) => verdict.again = Some(verdict.again.map_or(at, |again| again.min(at))),
+        }
         Some(verdict)
     }
 

@@ -3,7 +3,7 @@
 use crate::wal::FileOptions;
 use crate::{
     Leadership, MetaHandle, MetaOptions, MetaStore, PeerError, PeerFuture, PeerRequest, PeerResponse, PeerTransport,
-    Start, WatchClosed,
+    Reached, Start, WatchClosed,
 };
 use base::NodeId;
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use meta_api::{MetaRequest, MetaResponse, Write};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -64,7 +65,7 @@ impl Region {
             region.node(1).promote(NodeId(node)).await.unwrap();
         }
         for node in 1..=3 {
-            region.node(node).set_reached((1..=3).filter(|other| *other != node).map(NodeId).collect());
+            region.reaches(node, &[]);
         }
         region
     }
@@ -87,6 +88,13 @@ impl Region {
 
     fn node(&self, node: u64) -> MetaHandle {
         self.stores[&node].handle()
+    }
+
+    /// Tells `node` that the others are there, except for those that are gone.
+    fn reaches(&self, node: u64, gone: &[u64]) {
+        let nodes =
+            |is_gone| (1..=3).filter(move |other| *other != node && gone.contains(other) == is_gone).map(NodeId);
+        self.node(node).set_reached(Reached { here: nodes(false).collect(), gone: nodes(true).collect() });
     }
 
     /// Returns when `node` knows such a leader.
@@ -230,4 +238,25 @@ async fn where_nobody_has_room_the_leader_stays_and_answers_reads() {
     assert!(reason.contains("the disk is full"), "{reason}");
     assert!(has(&region.node(1), number - 1).await);
     assert!(!has(&region.node(1), number).await);
+}
+
+/// The leader's last heartbeat is at most 100 ms old when it stops, and raft's own timer takes 900 ms at least. A machine that
+/// stands still may spoil a round, but not five.
+#[tokio::test]
+async fn a_leader_that_is_gone_is_followed_sooner_than_by_a_timer() {
+    let mut rounds = Vec::new();
+    while rounds.iter().all(|pause| *pause >= Duration::from_millis(780)) {
+        assert!(rounds.len() < 5, "each round took as long as a timer: {rounds:?}");
+        let mut region = Region::new([LARGE; 3]).await;
+        assert!(matches!(put(&region.node(1), 1).await, MetaResponse::Committed { .. }));
+        let begun = Instant::now();
+        region.stop(1).await;
+        for node in [2, 3] {
+            region.reaches(node, &[1]);
+        }
+        region.led_by(2, |leader| leader != NodeId(1)).await;
+        rounds.push(begun.elapsed());
+        region.led_by(3, |leader| leader != NodeId(1)).await;
+        assert!(has(&region.node(3), 1).await);
+    }
 }

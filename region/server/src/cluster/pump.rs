@@ -3,9 +3,8 @@
 use crate::shard::{NodeHandle, ShardInput};
 use base::NodeId;
 use bytes::{Buf, Bytes};
-use meta::MetaHandle;
+use meta::{MetaHandle, Reached};
 use peer::{FrameKind, FramePermit, PeerEvent};
-use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 use wire::PeerFrameError;
 
@@ -47,18 +46,22 @@ pub(crate) fn take(events: &mpsc::Sender<News>, event: PeerEvent) {
 
 /// Works as long as the endpoint does; on the node's thread, so that what is read there wakes no other.
 pub(crate) async fn pump(mut events: mpsc::Receiver<News>, node: NodeHandle, meta: MetaHandle) {
-    let mut reached = BTreeSet::new();
+    let mut reached = Reached::default();
     while let Some(event) = events.recv().await {
         let input = match event {
             News::Up { node, incarnation } => {
                 tracing::info!("node {} is connected", node.0);
-                reached.insert(node);
+                reached.here.insert(node);
+                reached.gone.remove(&node);
                 meta.set_reached(reached.clone());
                 ShardInput::PeerUp { node, incarnation }
             }
             News::Down { node, reason, refused } => {
                 tracing::info!("node {} is disconnected: {reason}", node.0);
-                reached.remove(&node);
+                reached.here.remove(&node);
+                if refused {
+                    reached.gone.insert(node);
+                }
                 meta.set_reached(reached.clone());
                 ShardInput::PeerDown { node, refused }
             }
