@@ -7,7 +7,7 @@
 //! **States**  following ⇄ leading
 //!
 //! **Invariants**
-//! - I1  only a leader asks for anything.
+//! - I1  only a leader asks for anything; what it asks for is not done once it leads no more (`MetaHandle::decide`).
 //! - I2  a node goes down when its connection is refused, when it started again, or when it has been silent for
 //!   [`SILENCE_MAX`]: at least [`LISTENED_MIN`] of it while this node led and did not stand still, because one that was frozen
 //!   itself has heard nobody meanwhile; and all of it where this process has never heard of the node.

@@ -84,6 +84,15 @@ impl MetaHandle {
         }
     }
 
+    /// Makes a write that only the leader may make, while this node is the leader: it is not passed on, and does not wait
+    /// behind this node's writes that are. `Unavailable` where it does not lead.
+    pub async fn decide(&self, request: MetaRequest) -> MetaResponse {
+        match request.refusal() {
+            Some(reason) => MetaResponse::Refused { reason },
+            None => self.parts.writes_door.decide(request).await,
+        }
+    }
+
     async fn read_at_leader(&self, request: MetaRequest) -> MetaResponse {
         let compass = &self.parts.compass;
         let answered = match compass.leader() {

@@ -79,7 +79,7 @@ pub struct Leadership {
 pub struct Reached {
     /// It is connected with these.
     pub here: BTreeSet<NodeId>,
-    /// These were connected, and then nobody listened at their addresses: their processes have ended.
+    /// Their systems reset or refused the connection, which says that the process has ended, and there is none since.
     pub gone: BTreeSet<NodeId>,
 }
 

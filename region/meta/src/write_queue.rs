@@ -5,13 +5,14 @@
 //! for nobody.
 //!
 //! **Invariants**
-//! - I1  the writes of one node are proposed in the order in which it sent them; each gets its own answer.
-//! - I2  what waits is bounded by [`WAITING_MAX`] writes and [`WAITING_KIB_MAX`] KiB of this node, and as many of others; more
-//!   wait at the door.
+//! - I1  the writes of one node are proposed in the order in which it sent them, its decisions apart; each gets its own answer.
+//! - I2  what waits is bounded by [`WAITING_MAX`] writes and [`WAITING_KIB_MAX`] KiB of this node, and as many of others and
+//!   decisions; more wait at the door.
 //! - I3  nothing is proposed that the log has no room for: then another node leads (`office`) or the write is refused, and the
 //!   process goes on.
 //! - I4  a write is tried again only while it certainly is in no log: no write is ever proposed twice.
-//! - I5  a write that came from another node is never sent on: only its sender knows whether it may try again. Nor does it wait
+//! - I5  a write that came from another node is never sent on: only its sender knows whether it may try again. Nor is a decision,
+//!   which is the leader's alone and void when another one leads. Nor do they wait
 //!   for an answer of another node: two that send to each other, as may be when the lead changes, would wait for each other.
 //!
 //! **Not here**  Applying (`applied`), making durable (`wal`), snapshots (`compaction`), finding the leader
@@ -51,7 +52,8 @@ const QUORUM_WAIT_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(crate) struct WriteDoor {
     own: Line,
-    peers: Line,
+    /// Other nodes' writes and this node's decisions: made here or not at all.
+    local: Line,
 }
 
 /// One way in.
@@ -73,7 +75,8 @@ struct WaitingWrite {
 #[derive(Debug)]
 struct Writer {
     outcome: oneshot::Sender<WriteOutcome>,
-    is_peer: bool,
+    /// It is made here or not at all (I5).
+    stays: bool,
     since: Instant,
 }
 
@@ -93,7 +96,7 @@ pub(crate) struct WriteCounters {
 /// Takes writes off the queues, one entry of each at a time.
 pub(crate) struct WriteQueue {
     own: mpsc::Receiver<WaitingWrite>,
-    peers: mpsc::Receiver<WaitingWrite>,
+    local: mpsc::Receiver<WaitingWrite>,
     parts: WriteQueueParts,
 }
 
@@ -120,11 +123,24 @@ impl WriteDoor {
         }
     }
 
+    /// Queues a write that is made here or not at all, and waits for its answer.
+    pub(crate) async fn decide(&self, request: MetaRequest) -> MetaResponse {
+        let outcome = self.local.queue(request, true).await;
+        let outcome = match outcome {
+            Some(outcome) => outcome.await.unwrap_or_else(|_| WriteOutcome::Answered(stopped())),
+            None => WriteOutcome::NotProposed,
+        };
+        match outcome {
+            WriteOutcome::Answered(answer) => answer,
+            WriteOutcome::NotProposed => unavailable("nothing was written: this node does not lead the metadata"),
+        }
+    }
+
     /// Queues the writes of another node, if this one leads, and waits for all outcomes.
     pub(crate) async fn write_for_peer(&self, requests: Vec<MetaRequest>) -> Vec<WriteOutcome> {
         let mut queued = Vec::with_capacity(requests.len());
         for request in requests {
-            queued.push(self.peers.queue(request, true).await);
+            queued.push(self.local.queue(request, true).await);
         }
         let mut outcomes = Vec::with_capacity(queued.len());
         for outcome in queued {
@@ -146,12 +162,12 @@ impl Line {
     }
 
     /// `None` when the store has stopped.
-    async fn queue(&self, request: MetaRequest, is_peer: bool) -> Option<oneshot::Receiver<WriteOutcome>> {
+    async fn queue(&self, request: MetaRequest, stays: bool) -> Option<oneshot::Receiver<WriteOutcome>> {
         let bytes = u64::try_from(request.encoded_len()).unwrap_or(u64::MAX);
         let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX).clamp(1, WAITING_KIB_MAX);
         let space = Arc::clone(&self.space).acquire_many_owned(kib).await.ok()?;
         let (outcome, received) = oneshot::channel();
-        let writer = Writer { outcome, is_peer, since: Instant::now() };
+        let writer = Writer { outcome, stays, since: Instant::now() };
         self.queue.send(WaitingWrite { request, bytes, writer, _space: space }).await.ok()?;
         Some(received)
     }
@@ -159,16 +175,16 @@ impl Line {
 
 impl WriteQueue {
     pub(crate) fn new(parts: WriteQueueParts) -> (WriteDoor, Self) {
-        let ((own_line, own), (peers_line, peers)) = (Line::new(), Line::new());
-        (WriteDoor { own: own_line, peers: peers_line }, Self { own, peers, parts })
+        let ((own_line, own), (local_line, local)) = (Line::new(), Line::new());
+        (WriteDoor { own: own_line, local: local_line }, Self { own, local, parts })
     }
 
     /// Serves until every door is gone or raft has stopped.
     pub(crate) async fn run(self) {
-        let Self { own, peers, parts } = self;
+        let Self { own, local, parts } = self;
         tokio::select! {
             () = parts.run(own) => (),
-            () = parts.run(peers) => (), // I5
+            () = parts.run(local) => (), // I5
         }
     }
 }
@@ -191,7 +207,7 @@ impl WriteQueueParts {
             batch = match self.compass.leader() {
                 _ if self.compass.refusal().is_some() => batch,
                 LeaderAt::Here => self.propose(batch).await?,
-                LeaderAt::Peer(leader) => self.forward(leader, batch.own()).await,
+                LeaderAt::Peer(leader) => self.forward(leader, batch.mobile()).await,
                 LeaderAt::Nowhere => batch,
             };
             batch = batch.patient(self.compass.refusal());
@@ -298,15 +314,15 @@ impl Batch {
         self.writers.push(writer);
     }
 
-    /// Without the writes of other nodes, which are told so (I5).
-    fn own(self) -> Self {
-        self.without(|writer| if writer.is_peer { Some(WriteOutcome::NotProposed) } else { None })
+    /// Without the writes that stay here, which are told so (I5).
+    fn mobile(self) -> Self {
+        self.without(|writer| if writer.stays { Some(WriteOutcome::NotProposed) } else { None })
     }
 
     /// Without those who need not wait for a leader any longer, which are told why.
     fn patient(self, refusal: Option<String>) -> Self {
         self.without(|writer| match &refusal {
-            _ if writer.is_peer => Some(WriteOutcome::NotProposed),
+            _ if writer.stays => Some(WriteOutcome::NotProposed),
             Some(reason) => Some(WriteOutcome::Answered(unavailable(&format!("nothing was written: {reason}")))),
             None if writer.since.elapsed() < LEADER_WAIT_MAX => None,
             None => {

@@ -148,6 +148,11 @@ pub enum Output {
         id: RequestId,
         request: MetaRequest,
     },
+    /// A write of the metadata's leader, which is not made while this node does not lead.
+    Decide {
+        id: RequestId,
+        request: MetaRequest,
+    },
     Region {
         to: RegionName,
         group: u64,
@@ -457,7 +462,7 @@ impl Node {
             match step {
                 Step::Broker(effect) => self.route_broker(now, effect, out),
                 Step::Bookie(effect) => self.route_bookie(now, effect, out),
-                Step::Controller(ControllerEffect { id, request }) => out.push(Output::Meta { id, request }),
+                Step::Controller(ControllerEffect { id, request }) => out.push(Output::Decide { id, request }),
                 Step::Auditor(AuditorEffect::Meta { id, request }) => out.push(Output::Meta { id, request }),
                 Step::Auditor(AuditorEffect::Alarm { text }) => out.push(Output::Alarm { text }),
                 Step::Auditor(AuditorEffect::Bookie { to, request }) => self.ask_bookie(now, to, request, out),

@@ -278,13 +278,8 @@ impl Shard {
             Output::PauseReads { conn } => self.with_outlet(conn, Outlet::pause),
             Output::ResumeReads { conn } => self.with_outlet(conn, Outlet::resume),
             Output::Disk(op) => self.executors.device.submit(op),
-            Output::Meta { id, request } => {
-                let (meta, node) = (self.executors.meta.clone(), self.executors.node.clone());
-                task::spawn(&self.executors.pool, "meta-request", async move {
-                    let response = meta.request(request).await;
-                    let _ = node.send(ShardInput::Meta { id, response }).await;
-                });
-            }
+            Output::Meta { id, request } => self.ask_meta(id, |meta| async move { meta.request(request).await }),
+            Output::Decide { id, request } => self.ask_meta(id, |meta| async move { meta.decide(request).await }),
             Output::Region { to, group, frame } => self.executors.geo.send(&to, group, frame),
             Output::Http { id, response } => {
                 if let Some(reply) = self.replies.remove(&id) {
@@ -318,6 +313,18 @@ impl Shard {
             }
             Output::Alarm { text } => tracing::warn!("{text}"),
         }
+    }
+
+    /// Has a request answered, and brings the answer back.
+    fn ask_meta<A>(&self, id: RequestId, ask: impl FnOnce(MetaHandle) -> A)
+    where
+        A: Future<Output = MetaResponse> + Send + 'static,
+    {
+        let (answer, node) = (ask(self.executors.meta.clone()), self.executors.node.clone());
+        task::spawn(&self.executors.pool, "meta-request", async move {
+            let response = answer.await;
+            let _ = node.send(ShardInput::Meta { id, response }).await;
+        });
     }
 
     /// Whether the frame is on its way.

@@ -31,7 +31,7 @@ use crate::queue::{MS, Queue, SECOND, Time};
 use crate::region::Region;
 use crate::shell_bugs::Mistakes;
 use crate::trace::{Keep, Trace};
-use base::{NodeId, RequestId, Rng};
+use base::{NodeId, Rng};
 use bookie::disk::DiskOp;
 use broker::io::ConnId;
 use bytes::Bytes;
@@ -40,7 +40,7 @@ use meta_api::MetaRequest;
 use node::Input;
 use peers::{PeerFrame, Peers};
 use std::collections::BTreeMap;
-use store::Leading;
+use store::{Leading, MetaAsked};
 use wire::region::RegionFrame;
 
 pub use nemesis::Fault;
@@ -80,10 +80,7 @@ enum Event {
     Meta {
         host: usize,
         boot: u64,
-        id: RequestId,
-        request: MetaRequest,
-        /// When it was asked.
-        since: Time,
+        asked: MetaAsked,
     },
     /// A write whose outcome nobody learned happens after all.
     LateWrite {
@@ -322,7 +319,7 @@ impl World {
             Event::DiskWritten { host, boot } => self.on_disk_written(host, boot),
             Event::DiskRead { host, boot, op } => self.on_disk_read(host, boot, &op),
             Event::Start { host } => self.start_host(host),
-            Event::Meta { host, boot, id, request, since } => self.on_meta(host, boot, id, request, since),
+            Event::Meta { host, boot, asked } => self.on_meta(host, boot, asked),
             Event::LateWrite { region, by, request } => drop(self.apply(region, by, &request)),
             Event::Watch { host, boot, up_to } => self.on_watch(host, boot, up_to),
             Event::StoreTick => self.on_store_tick(),

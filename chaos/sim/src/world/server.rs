@@ -1,6 +1,7 @@
 //! Servers: what they are told, and what they want done.
 
 use super::peers::PeerFrame;
+use super::store::MetaAsked;
 use super::{Event, Fault, Phase, World, life};
 use crate::disk::SimDisk;
 use crate::history::{Life, Opened};
@@ -156,10 +157,10 @@ impl World {
                 self.begin_write(index);
             }
             Output::Meta { id, request } => {
-                self.note_opening(index, id.owner, &request);
-                let at = self.now + 1 + self.rng.meta.below(self.options.meta_delay);
-                let (since, request) = (self.now, self.mistakes.asked(request));
-                self.queue.plan(at, Event::Meta { host: index, boot, id, request, since });
+                self.plan_meta(index, MetaAsked { id, request, since: self.now, decides: false })
+            }
+            Output::Decide { id, request } => {
+                self.plan_meta(index, MetaAsked { id, request, since: self.now, decides: true })
             }
             Output::Region { group, frame, .. } => self.send_frame(index, group, frame),
             Output::Http { id, response } => {
@@ -193,7 +194,7 @@ impl World {
     }
 
     /// The first change that an owner asks for of a topic's log opens it.
-    fn note_opening(&mut self, index: usize, owner: OwnerId, request: &MetaRequest) {
+    pub(super) fn note_opening(&mut self, index: usize, owner: OwnerId, request: &MetaRequest) {
         let MetaRequest::Txn { writes, .. } = request else { return };
         let host = &self.hosts[index];
         let (region, boot) = (host.region, life(index, host.boot));

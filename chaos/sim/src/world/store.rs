@@ -40,6 +40,16 @@ pub(super) struct Leading {
     due: Option<Time>,
 }
 
+/// A request to the metadata.
+pub(super) struct MetaAsked {
+    pub(super) id: RequestId,
+    pub(super) request: MetaRequest,
+    /// When it was asked.
+    pub(super) since: Time,
+    /// Only a node that leads may ask it.
+    pub(super) decides: bool,
+}
+
 impl World {
     pub(super) fn hosts_of(&self, region: usize) -> Vec<usize> {
         (0..self.hosts.len()).filter(|index| self.hosts[*index].region == region).collect()
@@ -68,7 +78,15 @@ impl World {
             || leading.leader.is_some_and(|leader| self.can_lead(leader) && self.talks(index, leader))
     }
 
-    pub(super) fn on_meta(&mut self, index: usize, boot: u64, id: RequestId, request: MetaRequest, since: Time) {
+    pub(super) fn plan_meta(&mut self, index: usize, asked: MetaAsked) {
+        self.note_opening(index, asked.id.owner, &asked.request);
+        let at = self.now + 1 + self.rng.meta.below(self.options.meta_delay);
+        let asked = MetaAsked { request: self.mistakes.asked(asked.request), ..asked };
+        self.queue.plan(at, Event::Meta { host: index, boot: self.hosts[index].boot, asked });
+    }
+
+    pub(super) fn on_meta(&mut self, index: usize, boot: u64, asked: MetaAsked) {
+        let MetaAsked { id, request, since, decides } = asked;
         if self.hosts[index].boot != boot || self.hosts[index].process.is_none() {
             // The process is gone; what it asked may be on its way all the same.
             if self.options.nodes > 1 && request.is_write() && self.rng.meta.percent(50) {
@@ -80,10 +98,15 @@ impl World {
             let response = self.read_own(index, &request);
             return self.answer_meta(index, boot, id, response);
         }
+        if decides && self.leading[self.hosts[index].region].leader != Some(index) {
+            let reason = "this node does not lead the metadata".to_owned();
+            return self.answer_meta(index, boot, id, MetaResponse::Unavailable { reason });
+        }
         if !self.reaches_metadata(index) {
             if self.hosts[index].waited(since, self.now) < LEADER_WAIT {
                 let at = self.now + self.rng.meta.range(10 * MS, 200 * MS);
-                self.queue.plan(at, Event::Meta { host: index, boot, id, request, since });
+                let asked = MetaAsked { id, request, since, decides };
+                self.queue.plan(at, Event::Meta { host: index, boot, asked });
                 return;
             }
             let reason = "no leader is reached".to_owned();

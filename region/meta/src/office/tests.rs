@@ -108,9 +108,13 @@ impl Region {
     }
 }
 
-async fn put(handle: &MetaHandle, number: u64) -> MetaResponse {
+fn write(number: u64) -> MetaRequest {
     let write = Write::Put { key: format!("/k/{number}"), value: Bytes::from(vec![7; 1000]) };
-    handle.request(MetaRequest::Txn { compare: vec![], writes: vec![write] }).await
+    MetaRequest::Txn { compare: vec![], writes: vec![write] }
+}
+
+async fn put(handle: &MetaHandle, number: u64) -> MetaResponse {
+    handle.request(write(number)).await
 }
 
 /// Reads until there is an answer.
@@ -201,6 +205,40 @@ async fn two_nodes_that_take_each_other_for_the_leader_do_not_wait_for_each_othe
     region.board.hold.send_replace(false);
     for answer in writes.join_all().await {
         assert!(matches!(answer, MetaResponse::Committed { .. }), "WriteQueue I5: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_leader_decides() {
+    let region = Region::new([LARGE, LARGE, LARGE]).await;
+    let answer = region.node(2).decide(write(1)).await;
+    assert!(matches!(&answer, MetaResponse::Unavailable { reason } if reason.contains("does not lead")), "{answer:?}");
+    let answer = region.node(1).decide(write(2)).await;
+    assert!(matches!(answer, MetaResponse::Committed { .. }), "{answer:?}");
+    assert!(!has(&region.node(3), 1).await, "WriteQueue I5: it was not passed on");
+    assert!(has(&region.node(3), 2).await);
+}
+
+#[tokio::test]
+async fn a_new_leader_decides_while_its_own_writes_are_still_on_their_way_to_the_old_one() {
+    let region = Region::new([LARGE, LARGE, LARGE]).await;
+    region.board.hold.send_replace(true);
+    let mut held = region.board.held.subscribe();
+    let mut writes = JoinSet::new();
+    for node in [2, 3] {
+        let handle = region.node(node);
+        writes.spawn(async move { put(&handle, node).await });
+    }
+    held.wait_for(|held| *held == 2).await.unwrap();
+    while !region.node(1).parts.office.leave().await {}
+    region.led_by(1, |leader| leader != NodeId(1)).await;
+    let leader = region.leadership(1).leader.unwrap();
+    region.led_by(leader.0, |known| known == leader).await;
+    let answer = region.node(leader.0).decide(write(4)).await;
+    assert!(matches!(answer, MetaResponse::Committed { .. }), "WriteQueue I5: {answer:?}");
+    region.board.hold.send_replace(false);
+    for answer in writes.join_all().await {
+        assert!(matches!(answer, MetaResponse::Committed { .. }), "{answer:?}");
     }
 }
 
