@@ -53,7 +53,7 @@ impl Node {
                     let frame = said(load);
                     self.with_gateway(|gateway, passes| gateway.tell_nodes(&frame, passes));
                 }
-                BalanceEffect::Meta { id, request } => out.push(Output::Meta { id, request }),
+                BalanceEffect::Meta { id, request } => out.push(Output::Decide { id, request }),
             }
         }
     }
