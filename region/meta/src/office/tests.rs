@@ -11,10 +11,11 @@ use meta_api::{MetaRequest, MetaResponse, Write};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 const SMALL: u64 = 512 << 10;
 const LARGE: u64 = 64 << 20;
