@@ -174,6 +174,11 @@ impl Core {
         })
     }
 
+    /// Whether this node's disk takes no entries.
+    pub(crate) fn is_bookie_full(&self) -> bool {
+        self.bookie_full
+    }
+
     pub(crate) fn is_region_up(&self, region: &RegionName) -> bool {
         self.regions_up.contains(region)
     }

@@ -6,6 +6,8 @@
 //!
 //! **Invariants**
 //! - I1  at most one division of this node's own accord begins in a beat, and of a bundle that was too large for [`SAMPLES`] in a row.
+//! - I2  none begins while the disk is full: where the metadata log has no room either, this node would not hear of its own division, and
+//!   open no new topic of the bundle until there is space.
 //!
 //! **Not here**  Which bundle moves where (`cluster::Balancer`).
 
@@ -132,8 +134,8 @@ impl Broker {
     fn split_largest(&mut self, now: Now, carried: &BTreeMap<BundleId, Carried>) {
         let BundleWatch { limits, over } = &mut self.bundle_watch;
         let shared = self.core.cluster.view().is_some_and(|view| !view.is_apart());
-        if !limits.enabled || !shared {
-            return over.clear();
+        if !limits.enabled || !shared || self.core.is_bookie_full() {
+            return over.clear(); // I2
         }
         over.retain(|bundle, _| carried.get(bundle).is_some_and(|carried| carried.is_over(limits)));
         for (bundle, _) in carried.iter().filter(|(_, carried)| carried.is_over(limits)) {

@@ -11,7 +11,9 @@
 //!
 //! **Invariants**
 //! - I1  only a leader that has not lost its region moves anything, and one bundle at a time.
-//! - I2  nothing moves to a node that is down, draining or read-only, or that has not said what it serves.
+//! - I2  nothing moves to a node that is down, draining or read-only, or that has not said what it serves. Nor does anything
+//!   leave one that is read-only: where its metadata log has no room either, it does not hear of the wish, and the bundle, whose
+//!   owner record has changed under it, could open no topic until there is space.
 //! - I3  a node sheds for heat only after [`SAMPLES`] beats in a row above [`HOT_PERCENT`] of the mean and [`HOT_MIN`], and only a
 //!   bundle whose move makes the hotter of the two nodes cooler.
 //! - I4  a bundle that moved rests for [`BalanceOptions::rest`].
@@ -102,8 +104,8 @@ struct Seat {
     node: NodeId,
     units: u64,
     count: usize,
-    /// Whether it takes bundles.
-    takes: bool,
+    /// Whether it takes bundles and gives them.
+    moves: bool,
 }
 
 /// The machine of one node.
@@ -160,6 +162,11 @@ impl Balancer {
         self.asked = self.asked.filter(|seq| *seq != id.seq);
     }
 
+    /// What this node serves has changed in a way that the others are to know now.
+    pub fn speak_up(&mut self) {
+        self.due = self.due.and(Some(Mono(0)));
+    }
+
     pub fn next_deadline(&self) -> Option<Mono> {
         self.due
     }
@@ -187,7 +194,7 @@ impl Balancer {
     fn shed(&mut self, seats: &[Seat], view: &View) -> Option<(BundleId, NodeId)> {
         let mean = seats.iter().map(|seat| seat.units).sum::<u64>() / seats.len().max(1) as u64;
         let mut hot: Vec<&Seat> =
-            seats.iter().filter(|seat| seat.units > (mean * HOT_PERCENT / 100).max(HOT_MIN)).collect();
+            seats.iter().filter(|seat| seat.moves && seat.units > (mean * HOT_PERCENT / 100).max(HOT_MIN)).collect();
         hot.sort_by_key(|seat| std::cmp::Reverse((seat.units, seat.node)));
         let before = std::mem::take(&mut self.hot);
         let beats = |seat: &&Seat| (seat.node, before.get(&seat.node).copied().unwrap_or(0) + 1);
@@ -201,7 +208,7 @@ impl Balancer {
 
     /// The bundle of a hot node whose move to the coolest makes the hotter of the two the coolest.
     fn take_from(&self, hot: &Seat, seats: &[Seat], view: &View) -> Option<(BundleId, NodeId)> {
-        let others = seats.iter().filter(|seat| seat.takes && seat.node != hot.node);
+        let others = seats.iter().filter(|seat| seat.moves && seat.node != hot.node);
         let coolest = others.min_by_key(|seat| (seat.units, seat.count, seat.node))?;
         let after = |units: u64| hot.units.saturating_sub(units).max(coolest.units + units);
         let enough = |units: u64| after(units) * 100 <= hot.units * (100 - GAIN_PERCENT);
@@ -216,8 +223,8 @@ impl Balancer {
     /// A bundle to take from the node that serves the most to the one that serves the fewest, where traffic allows it. When
     /// nothing of the one may move, the next is looked at.
     fn even_out(&mut self, seats: &[Seat], view: &View) -> Option<(BundleId, NodeId)> {
-        let fewest = seats.iter().filter(|seat| seat.takes).min_by_key(|seat| (seat.count, seat.units, seat.node))?;
-        let mut full: Vec<&Seat> = seats.iter().filter(|seat| seat.count >= fewest.count + 2).collect();
+        let fewest = seats.iter().filter(|seat| seat.moves).min_by_key(|seat| (seat.count, seat.units, seat.node))?;
+        let mut full: Vec<&Seat> = seats.iter().filter(|seat| seat.moves && seat.count >= fewest.count + 2).collect();
         if full.is_empty() {
             self.uneven = 0;
             return None;
@@ -271,7 +278,7 @@ fn seats(view: &View) -> Option<Vec<Seat>> {
     let seat = |node: NodeId| {
         let load = view.load(node)?;
         let count = counts.get(&node).copied().unwrap_or(0);
-        Some(Seat { node, units: load.units, count, takes: !load.read_only })
+        Some(Seat { node, units: load.units, count, moves: !load.read_only })
     };
     view.open_nodes().map(seat).collect()
 }

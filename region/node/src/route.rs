@@ -358,6 +358,7 @@ impl Node {
         act(&mut self.bookie, &mut fx);
         self.steps.extend(fx.take().into_iter().map(Step::Bookie));
         if self.broker.set_log_full(self.bookie.is_read_only()) {
+            self.balancer.speak_up();
             self.collect();
         }
     }

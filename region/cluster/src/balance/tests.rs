@@ -205,6 +205,19 @@ fn i2_nothing_goes_to_a_node_that_is_down_draining_read_only_or_unheard_of() {
 }
 
 #[test]
+fn i2_nothing_leaves_a_node_that_is_read_only() {
+    for loads in [[3_000; 4], [0; 4]] {
+        let mut world = World::new(&[&[0], &loads, &[]]);
+        world.read_only = Some(NodeId(2));
+        world.beats(100);
+        assert_eq!(world.moves, [], "I2");
+        world.read_only = None;
+        world.beats(100);
+        assert!(!world.moves.is_empty(), "with room it gives what it has too much of");
+    }
+}
+
+#[test]
 fn i1_who_does_not_lead_or_is_switched_off_moves_nothing() {
     for leads in [true, false] {
         let mut world = World::new(&[&[5_000; 4], &[]]);
