@@ -242,6 +242,7 @@ impl View {
     }
 
     /// Which of the nodes serves the least: each bundle counts, and traffic counts for as many bundles as carry so much on average.
+    /// A node whose disk is full comes last: where its metadata log has no room either, it does not hear what it is given.
     fn least_loaded(&self, counts: impl IntoIterator<Item = (NodeId, usize)>) -> Option<NodeId> {
         let counts: Vec<(NodeId, usize)> = counts.into_iter().collect();
         let traffic = |node: NodeId| self.loads.get(&node).map_or(0, |load| load.units);
@@ -249,7 +250,8 @@ impl View {
         let bundles = counts.iter().map(|(_, count)| *count as u64).sum::<u64>().max(1);
         let each = (total / bundles).max(BUNDLE_TRAFFIC_MIN);
         let score = |(node, count): &(NodeId, usize)| {
-            (*count as u64 + traffic(*node) / each, traffic(*node) / each.min(BUNDLE_TRAFFIC_MIN), *node)
+            let full = self.loads.get(node).is_some_and(|load| load.read_only);
+            (full, *count as u64 + traffic(*node) / each, traffic(*node) / each.min(BUNDLE_TRAFFIC_MIN), *node)
         };
         counts.iter().min_by_key(|pair| score(pair)).map(|(node, _)| *node)
     }

@@ -1,7 +1,7 @@
 //! A view fed by a store in memory.
 
 use super::{BundleId, Owner, View, ViewChange};
-use crate::{AliveRecord, NodeLoad, NodeRecord};
+use crate::{AliveRecord, NodeLoad, NodeRecord, OwnerRecord};
 use base::{NamespaceName, NodeId};
 use meta_api::{MetaRequest, MetaResponse, MetaState, Write};
 use std::collections::BTreeMap;
@@ -160,6 +160,27 @@ fn i5_a_divided_bundle_has_owners_again_in_the_same_transaction_and_its_old_guar
         let late = MetaRequest::Txn { compare: vec![guard], writes: Vec::new() };
         assert!(matches!(store.apply(&late).0, MetaResponse::Conflict { .. }));
     }
+}
+
+#[test]
+fn a_node_whose_disk_is_full_gets_no_bundle_and_no_part_of_one_while_another_has_room() {
+    let (mut store, mut one) = (MetaState::new(), View::new(NodeId(1), 1));
+    (1..=2).for_each(|node| join(&mut store, &mut [&mut one], node));
+    let full = |units, read_only| NodeLoad { units, read_only, ..NodeLoad::default() };
+    one.set_load(NodeId(1), full(50_000, false));
+    one.set_load(NodeId(2), full(0, true));
+    let whole = (bundle(0).0, BundleRange { lower: 0, upper: 90 });
+    let assignment = one.assign(&whole, &BTreeMap::new()).unwrap();
+    assert_eq!(assignment.record.node, NodeId(1));
+    apply(&mut store, &mut [&mut one], &assignment.request);
+    let change = one.split(&whole, &whole.1.parts(&[30]), true).unwrap();
+    let parts = change.writes.iter().filter_map(|write| match write {
+        Write::Put { value, .. } => Some(OwnerRecord::decode(value).unwrap().node),
+        Write::Delete { .. } => None,
+    });
+    assert_eq!(parts.collect::<Vec<_>>(), [NodeId(1), NodeId(1)]);
+    one.set_load(NodeId(1), full(50_000, true));
+    assert_eq!(one.assign(&bundle(1), &BTreeMap::new()).unwrap().record.node, NodeId(2), "all are full");
 }
 
 #[test]
