@@ -23,7 +23,7 @@ use crate::peer_messages::{PeerRequest, PeerResponse};
 use crate::peers::PeerTransport;
 use crate::raft_types::{LogId, Raft, StoredMembership};
 use crate::reach::{Reach, Verdict, is_majority};
-use crate::succession::{Court, Succession, Turn};
+use crate::succession::{Court, LEASE, Succession, Turn};
 use crate::wal::WalRoom;
 use base::NodeId;
 use openraft::metrics::RaftServerMetrics;
@@ -152,7 +152,7 @@ impl StandingTask {
             metrics.mark_unchanged();
             self.reached.mark_unchanged();
             let again = self.publish();
-            if std::mem::take(&mut self.stands_now) {
+            if std::mem::take(&mut self.stands_now) && self.is_silent_for(LEASE).await {
                 tracing::info!(node = self.node.0, "the leader's process is gone: standing for election");
                 // The error would say that raft has stopped, which its metrics tell.
                 let _ = self.raft.trigger().elect().await;
@@ -262,8 +262,13 @@ impl StandingTask {
             LeaderAt::Nowhere => return true,
             LeaderAt::Peer(_) => (),
         }
+        self.is_silent_for(SILENCE_MAX).await
+    }
+
+    /// Whether no leader has spoken to this node for so long.
+    async fn is_silent_for(&self, long: Duration) -> bool {
         let heard = self.raft.with_raft_state(|state| state.vote_last_modified()).await;
-        heard.is_ok_and(|heard| heard.is_none_or(|at| at.elapsed() >= SILENCE_MAX))
+        heard.is_ok_and(|heard| heard.is_none_or(|at| at.elapsed() >= long))
     }
 }
 

@@ -5,20 +5,23 @@
 //! after the other, in the order of their numbers, as soon as none of them is bound by the leader's lease any more.
 //!
 //! **Invariants**
-//! - I1  a voter stands [`LEASE`] after it heard that the leader's process is gone, and [`TURN`] later for each living voter
+//! - I1  a voter stands [`LEASE`] and [`SLACK`] after it heard that the leader's process is gone, and [`TURN`] later for each living voter
 //!   with a smaller number. The order matters: of two candidates for one term openraft prefers the greater number, so one
 //!   whose log is too short spoils nothing for the next.
 //! - I2  it stands once for a leader that is gone; what comes after is left to raft's timer.
 //! - I3  a leader that is connected again, or another one, ends it.
 //!
-//! **Not here**  Whether the voter reaches a majority (`reach`) and has room to lead (`standing`).
+//! **Not here**  Whether the voter reaches a majority (`reach`), has room to lead, and has really heard nothing: a leader whose
+//! connection is refused in one direction may speak in the other (`standing`).
 
 use base::NodeId;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Openraft's lease (`ELECTION_MS_MAX`), which the leader's last word began, and a little for the other voters' clocks.
-pub(crate) const LEASE: Duration = Duration::from_millis(620);
+/// Openraft's lease (`ELECTION_MS_MAX`), which the leader's last word began.
+pub(crate) const LEASE: Duration = Duration::from_millis(600);
+/// For what the leader said last and is still on its way, and for the other voters' clocks.
+const SLACK: Duration = Duration::from_millis(20);
 /// An election that is won takes two syncs of a disk and a round trip.
 pub(crate) const TURN: Duration = Duration::from_millis(150);
 
@@ -66,7 +69,7 @@ impl Succession {
             return Turn::None; // I2
         }
         let before = voters.iter().filter(|voter| **voter < me && !gone.contains(voter)).count();
-        let at = since + LEASE + TURN * u32::try_from(before).unwrap_or(u32::MAX); // I1
+        let at = since + LEASE + SLACK + TURN * u32::try_from(before).unwrap_or(u32::MAX); // I1
         self.stood = now >= at;
         if self.stood { Turn::Now } else { Turn::At(at) }
     }
@@ -74,12 +77,13 @@ impl Succession {
 
 #[cfg(test)]
 mod tests {
-    use super::{Court, LEASE, Succession, TURN, Turn};
+    use super::{Court, LEASE, SLACK, Succession, TURN, Turn};
     use base::NodeId;
     use std::collections::BTreeSet;
     use std::time::Duration;
 
     const T: Duration = Duration::from_secs(100);
+    const FIRST: Duration = LEASE.saturating_add(SLACK);
 
     fn nodes(ids: &[u64]) -> BTreeSet<NodeId> {
         ids.iter().copied().map(NodeId).collect()
@@ -96,40 +100,40 @@ mod tests {
     fn i1_the_living_voters_stand_one_after_the_other() {
         for (leader, first, second) in [(1, 2, 3), (2, 1, 3), (3, 1, 2)] {
             let (mut one, mut two) = (Succession::default(), Succession::default());
-            assert_eq!(judge(&mut one, T, first, (leader, 5), &[leader]), Turn::At(T + LEASE), "I1");
-            assert_eq!(judge(&mut two, T, second, (leader, 5), &[leader]), Turn::At(T + LEASE + TURN), "I1");
-            assert_eq!(judge(&mut one, T + LEASE, first, (leader, 5), &[leader]), Turn::Now, "I1");
+            assert_eq!(judge(&mut one, T, first, (leader, 5), &[leader]), Turn::At(T + FIRST), "I1");
+            assert_eq!(judge(&mut two, T, second, (leader, 5), &[leader]), Turn::At(T + FIRST + TURN), "I1");
+            assert_eq!(judge(&mut one, T + FIRST, first, (leader, 5), &[leader]), Turn::Now, "I1");
         }
     }
 
     #[test]
     fn i1_the_time_counts_from_the_first_news_and_a_voter_that_is_gone_too_has_no_turn() {
         let mut machine = Succession::default();
-        assert_eq!(judge(&mut machine, T, 3, (2, 5), &[2]), Turn::At(T + LEASE + TURN));
+        assert_eq!(judge(&mut machine, T, 3, (2, 5), &[2]), Turn::At(T + FIRST + TURN));
         let later = T + Duration::from_millis(400);
-        assert_eq!(judge(&mut machine, later, 3, (2, 5), &[1, 2]), Turn::At(T + LEASE), "I1");
+        assert_eq!(judge(&mut machine, later, 3, (2, 5), &[1, 2]), Turn::At(T + FIRST), "I1");
     }
 
     #[test]
     fn i2_a_voter_stands_once_for_a_leader_that_is_gone() {
         let mut machine = Succession::default();
         judge(&mut machine, T, 2, (1, 5), &[1]);
-        assert_eq!(judge(&mut machine, T + LEASE, 2, (1, 5), &[1]), Turn::Now);
-        assert_eq!(judge(&mut machine, T + LEASE * 9, 2, (1, 5), &[1]), Turn::None, "I2");
+        assert_eq!(judge(&mut machine, T + FIRST, 2, (1, 5), &[1]), Turn::Now);
+        assert_eq!(judge(&mut machine, T + FIRST * 9, 2, (1, 5), &[1]), Turn::None, "I2");
         // The same node led again and is gone again.
-        let again = T + LEASE * 10;
-        assert_eq!(judge(&mut machine, again, 2, (1, 7), &[1]), Turn::At(again + LEASE), "I2");
+        let again = T + FIRST * 10;
+        assert_eq!(judge(&mut machine, again, 2, (1, 7), &[1]), Turn::At(again + FIRST), "I2");
     }
 
     #[test]
     fn i3_a_leader_that_is_back_or_another_one_ends_it() {
         let mut machine = Succession::default();
         judge(&mut machine, T, 2, (1, 5), &[1]);
-        assert_eq!(judge(&mut machine, T + LEASE, 2, (1, 5), &[]), Turn::None, "I3");
-        let again = T + LEASE * 2;
-        assert_eq!(judge(&mut machine, again, 2, (1, 5), &[1]), Turn::At(again + LEASE), "I3: it is a new time");
-        assert_eq!(judge(&mut machine, again + LEASE, 2, (3, 6), &[1]), Turn::None, "I3");
-        assert_eq!(judge(&mut machine, again + LEASE, 2, (0, 6), &[1]), Turn::None, "I3: an election is under way");
+        assert_eq!(judge(&mut machine, T + FIRST, 2, (1, 5), &[]), Turn::None, "I3");
+        let again = T + FIRST * 2;
+        assert_eq!(judge(&mut machine, again, 2, (1, 5), &[1]), Turn::At(again + FIRST), "I3: it is a new time");
+        assert_eq!(judge(&mut machine, again + FIRST, 2, (3, 6), &[1]), Turn::None, "I3");
+        assert_eq!(judge(&mut machine, again + FIRST, 2, (0, 6), &[1]), Turn::None, "I3: an election is under way");
     }
 
     #[test]

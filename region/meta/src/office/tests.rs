@@ -299,3 +299,24 @@ async fn a_leader_that_is_gone_is_followed_sooner_than_by_a_timer() {
         assert!(has(&region.node(3), 1).await);
     }
 }
+
+/// As where a firewall refuses connections in one direction: terms must not rise.
+#[tokio::test]
+async fn a_leader_that_is_refused_and_speaks_all_the_same_stays() {
+    let region = Region::new([LARGE; 3]).await;
+    let led = region.leadership(3);
+    let begun = Instant::now();
+    for node in [2, 3] {
+        region.node(node).set_reached(Reached {
+            here: (1..=3).filter(|other| *other != node).map(NodeId).collect(),
+            gone: [NodeId(1)].into(),
+        });
+    }
+    let mut number = 0;
+    while begun.elapsed() < Duration::from_millis(1200) {
+        let answer = put(&region.node(1), number % 64).await;
+        assert!(matches!(answer, MetaResponse::Committed { .. }), "write {number}: {answer:?}");
+        number += 1;
+    }
+    assert_eq!([2, 3].map(|node| region.leadership(node)), [led, led]);
+}
