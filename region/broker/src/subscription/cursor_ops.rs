@@ -180,6 +180,20 @@ impl CursorOps {
         self.waiting.each.insert(position, merged);
     }
 
+    /// What acknowledgements of this entry that wait to begin will leave of it: `Some(None)` nothing, `None` when none waits.
+    pub(super) fn waiting(&self, position: Position) -> Option<Option<AckSet>> {
+        let each = self.waiting.each.get(&position).cloned();
+        let up_to = match &self.waiting.up_to {
+            Some((last, _)) if position < *last => Some(None),
+            Some((last, left)) if position == *last => Some(left.clone()),
+            Some(_) | None => None,
+        };
+        match (each, up_to) {
+            (Some(one), Some(other)) => Some(met(one, other)),
+            (one, other) => one.or(other),
+        }
+    }
+
     /// Acknowledges everything up to `position`, of which `left` remains, with the next operation.
     pub(super) fn add_up_to(&mut self, position: Position, left: Option<AckSet>) {
         let merged = match self.waiting.up_to.take() {

@@ -6,15 +6,18 @@
 //!   than one batch at the most.
 //! - I3  an entry that was published here goes out as the producer's bytes; one from another region names it in
 //!   `replicated_from`, and differs in nothing else.
+//! - I4  what a client has acknowledged goes to nobody else, though storage does not have the acknowledgement yet: another
+//!   consumer would work on a message of a key whose next messages go out as soon as storage has it.
 
 use super::SubscriptionOptions;
 use super::consumer::{ConsumerKey, Consumers, SubType};
+use super::cursor_ops::CursorOps;
 use super::meters::{Sent, SubscriptionMeters};
 use super::pending::RedeliveryCounts;
 use crate::env::{Env, SubId};
 use crate::io::Outgoing;
 use base::{Position, RegionName};
-use managed::{Cursor, CursorId, Entry};
+use managed::{AckSet, Cursor, CursorId, Entry};
 use wire::commands::{message, message_id_in};
 use wire::frame::encode_message_start;
 use wire::payload::ReplicatedBody;
@@ -31,6 +34,15 @@ pub(super) struct Members<'a> {
     pub consumers: &'a mut Consumers,
     pub redeliveries: &'a mut RedeliveryCounts,
     pub meters: &'a mut SubscriptionMeters,
+    pub ops: &'a CursorOps,
+}
+
+/// What of an entry is not acknowledged, neither in the cursor nor by an acknowledgement that came and waits to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Left {
+    All,
+    Some(AckSet),
+    Nothing,
 }
 
 /// What of an entry is to be sent.
@@ -70,15 +82,33 @@ impl Members<'_> {
         self.consumers.get(key).is_some_and(|consumer| consumer.permits > 0) && env.out.writable(key.conn)
     }
 
-    /// What of `entry` is left to send; `None` when all of it is acknowledged.
+    /// What of `entry` is left to send; `None` when all of it is acknowledged (I4).
     pub(super) fn unacked(&self, env: &Env<'_>, entry: &Entry) -> Option<Unacked> {
-        let cursor = cursor(env, self.cursor)?;
-        if cursor.is_acked(entry.position) {
-            return None;
+        match self.left(env, entry.position) {
+            Left::Nothing => None,
+            Left::Some(left) => Some(Unacked { messages: left.unacked().max(1), ack_set: left.to_wire() }),
+            Left::All => Some(Unacked { messages: messages_of(entry), ack_set: Vec::new() }),
         }
-        match cursor.batch_ack(entry.position) {
-            Some(left) => Some(Unacked { messages: left.unacked().max(1), ack_set: left.to_wire() }),
-            None => Some(Unacked { messages: messages_of(entry), ack_set: Vec::new() }),
+    }
+
+    /// Whether all of the entry is acknowledged or will be by what waits to begin.
+    pub(super) fn is_acked(&self, env: &Env<'_>, position: Position) -> bool {
+        self.left(env, position) == Left::Nothing
+    }
+
+    fn left(&self, env: &Env<'_>, position: Position) -> Left {
+        let Some(cursor) = cursor(env, self.cursor).filter(|cursor| !cursor.is_acked(position)) else {
+            return Left::Nothing;
+        };
+        match (cursor.batch_ack(position), self.ops.waiting(position)) {
+            (None, None) => Left::All,
+            (_, Some(None)) => Left::Nothing,
+            (Some(stored), None) => Left::Some(stored.clone()),
+            (None, Some(Some(asked))) => Left::Some(asked),
+            (Some(stored), Some(Some(asked))) => match stored.intersect(&asked) {
+                both if both.is_empty() => Left::Nothing,
+                both => Left::Some(both),
+            },
         }
     }
 

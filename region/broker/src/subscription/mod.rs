@@ -397,6 +397,7 @@ impl Subscription {
             consumers: &mut self.consumers,
             redeliveries: &mut self.redeliveries,
             meters: &mut self.meters,
+            ops: &self.ops,
         };
         (&mut self.dispatcher, members)
     }

@@ -5,8 +5,8 @@
 //! comes. Waiting entries go before new ones.
 //!
 //! **Invariants**
-//! - I1  every entry before `read_from` and after the mark-delete is acknowledged or in exactly one of: pending with a
-//!   consumer, replay, delayed.
+//! - I1  every entry before `read_from` and after the mark-delete is acknowledged (or its acknowledgement came and waits
+//!   to begin) or in exactly one of: pending with a consumer, replay, delayed.
 //! - I2  an entry is pending from the moment it is sent until its acknowledgement is durable, its consumer gives it back
 //!   or is gone.
 //! - I3  no consumer is sent more while it has `unacked_max_per_consumer` messages, nor anybody while all together have
@@ -135,8 +135,7 @@ impl Shared {
         env: &mut Env<'_>,
     ) {
         for position in positions.unwrap_or_else(|| self.pending.entries_of(key)) {
-            let acked = cursor(env, members.cursor).is_some_and(|cursor| cursor.is_acked(position));
-            if acked || self.pending.holder(position) != Some(key) {
+            if members.is_acked(env, position) || self.pending.holder(position) != Some(key) {
                 continue; // An acknowledgement is under way, or the entry lies with somebody else.
             }
             if let Some(slot) = self.take_back(position) {

@@ -1,11 +1,12 @@
 //! Acknowledgements: durable before answered, merged, refused with words.
 
 use super::SubType;
-use super::tests_bed::{Bed, Cache, OPTIONS, key};
+use super::cursor_ops::ACK_OPS_MAX;
+use super::tests_bed::{Bed, Cache, Draft, OPTIONS, key};
 use base::{LedgerId, Position};
 use wire::commands::message_id;
 use wire::pulsar::command_ack::AckType;
-use wire::pulsar::{CommandAck, MessageIdData, ServerError};
+use wire::pulsar::{CommandAck, CommandRedeliverUnacknowledgedMessages, MessageIdData, ServerError};
 
 #[test]
 fn an_acknowledgement_is_answered_only_when_it_is_durable() {
@@ -151,4 +152,77 @@ fn the_sets_of_one_batch_meet() {
     }
     bed.settle();
     assert_eq!(bed.backlog(), 0);
+}
+
+/// Two members: one acknowledges more often than operations may be under way, so its last acknowledgement waits to begin.
+fn bed_with_a_waiting_ack(sub_type: SubType) -> (Bed, Position) {
+    let mut bed = Bed::new();
+    bed.publish(ACK_OPS_MAX + 3);
+    bed.consumer(1, sub_type, 100);
+    bed.taken();
+    for index in 0..=ACK_OPS_MAX {
+        bed.send_ack(1, AckType::Individual, vec![message_id(bed.published[index])]);
+    }
+    let waiting = bed.published[ACK_OPS_MAX];
+    bed.join(Bed::spec(2, sub_type)).unwrap();
+    bed.act(|sub, env| sub.handle_flow(key(2), 100, env)).unwrap();
+    (bed, waiting)
+}
+
+#[test]
+fn what_a_leaver_has_acknowledged_goes_to_nobody_though_storage_has_not_begun_with_it() {
+    for sub_type in [SubType::Shared, SubType::KeyShared] {
+        let (mut bed, waiting) = bed_with_a_waiting_ack(sub_type);
+        bed.act(|sub, env| sub.remove_consumer(key(1), env));
+        let rest = bed.published[ACK_OPS_MAX + 1..].to_vec();
+        assert_eq!(bed.got(2), rest, "{sub_type:?}: {waiting} is acknowledged");
+        bed.settle();
+        assert_eq!((bed.got(2), bed.backlog(), bed.mark_delete()), (rest, 2, waiting));
+    }
+}
+
+#[test]
+fn an_entry_given_back_after_it_was_acknowledged_is_not_sent_again() {
+    let (mut bed, waiting) = bed_with_a_waiting_ack(SubType::Shared);
+    let command = CommandRedeliverUnacknowledgedMessages {
+        consumer_id: 10,
+        message_ids: vec![message_id(waiting)],
+        consumer_epoch: None,
+    };
+    bed.act(|sub, env| sub.handle_redeliver(key(1), command, env));
+    assert_eq!(bed.taken(), []);
+    bed.settle();
+    assert_eq!((bed.taken(), bed.backlog()), (vec![], 2));
+}
+
+#[test]
+fn messages_of_a_batch_whose_acknowledgement_waits_are_not_sent_again() {
+    let mut bed = Bed::new();
+    bed.publish(ACK_OPS_MAX);
+    let batch = bed.publish_one(&Draft { batch: 4, ..Draft::default() });
+    bed.consumer(1, SubType::Shared, 100);
+    for index in 0..ACK_OPS_MAX {
+        bed.send_ack(1, AckType::Individual, vec![message_id(bed.published[index])]);
+    }
+    bed.send_ack(1, AckType::Individual, vec![MessageIdData { ack_set: vec![0b0110], ..message_id(batch) }]);
+    bed.taken();
+    bed.join(Bed::spec(2, SubType::Shared)).unwrap();
+    bed.act(|sub, env| sub.handle_flow(key(2), 100, env)).unwrap();
+    bed.act(|sub, env| sub.remove_consumer(key(1), env));
+    let sent: Vec<_> = bed.taken().into_iter().map(|d| (d.to, d.position, d.ack_set)).collect();
+    assert_eq!(sent, [(key(2), batch, vec![0b0110])]);
+}
+
+#[test]
+fn what_a_failover_consumer_has_acknowledged_at_once_is_not_sent_to_the_next() {
+    let mut bed = Bed::new();
+    bed.publish(ACK_OPS_MAX + 3);
+    bed.consumer(1, SubType::Failover, 100);
+    bed.consumer(2, SubType::Failover, 100);
+    for index in 0..=ACK_OPS_MAX {
+        bed.send_ack(1, AckType::Cumulative, vec![message_id(bed.published[index])]);
+    }
+    bed.taken();
+    bed.act(|sub, env| sub.remove_consumer(key(1), env));
+    assert_eq!(bed.got(2), bed.published[ACK_OPS_MAX + 1..]);
 }
