@@ -149,6 +149,11 @@ impl Op {
     }
 }
 
+/// What remains of an entry when everything up to `last` is acknowledged, and that one so far that `left` remains.
+fn left_up_to(position: Position, last: Position, left: Option<&AckSet>) -> Option<Option<AckSet>> {
+    (position <= last).then(|| left.filter(|_| position == last).cloned())
+}
+
 /// What remains unacknowledged after both.
 fn met(one: Option<AckSet>, other: Option<AckSet>) -> Option<AckSet> {
     let both = one?.intersect(&other?);
@@ -180,18 +185,23 @@ impl CursorOps {
         self.waiting.each.insert(position, merged);
     }
 
-    /// What acknowledgements of this entry that wait to begin will leave of it: `Some(None)` nothing, `None` when none waits.
-    pub(super) fn waiting(&self, position: Position) -> Option<Option<AckSet>> {
+    /// What acknowledgements of this entry that are not answered yet will leave of it: `Some(None)` nothing, `None` when there
+    /// is none. Also of those under way: the cursor does not know one that its log refuses. Such a one is tried again while the topic is
+    /// open (I3), so an entry that is passed over because of it comes to rest.
+    pub(super) fn asked(&self, position: Position) -> Option<Option<AckSet>> {
+        let under_way = self.under_way.values().filter(|under_way| under_way.outcome.is_none());
+        let under_way = under_way.filter_map(|under_way| match &under_way.op {
+            Op::AckEach(acks) => {
+                let found = acks.binary_search_by_key(&position, |(acked, _)| *acked).ok()?;
+                acks.get(found).map(|(_, left)| left.clone())
+            }
+            Op::AckUpTo(last, left) => left_up_to(position, *last, left.as_ref()),
+            Op::Advance { .. } | Op::Reset { .. } | Op::ResetPartial { .. } => None,
+        });
         let each = self.waiting.each.get(&position).cloned();
-        let up_to = match &self.waiting.up_to {
-            Some((last, _)) if position < *last => Some(None),
-            Some((last, left)) if position == *last => Some(left.clone()),
-            Some(_) | None => None,
-        };
-        match (each, up_to) {
-            (Some(one), Some(other)) => Some(met(one, other)),
-            (one, other) => one.or(other),
-        }
+        let up_to = self.waiting.up_to.as_ref();
+        let up_to = up_to.and_then(|(last, left)| left_up_to(position, *last, left.as_ref()));
+        under_way.chain(each).chain(up_to).reduce(met)
     }
 
     /// Acknowledges everything up to `position`, of which `left` remains, with the next operation.

@@ -37,7 +37,7 @@ pub(super) struct Members<'a> {
     pub ops: &'a CursorOps,
 }
 
-/// What of an entry is not acknowledged, neither in the cursor nor by an acknowledgement that came and waits to begin.
+/// What of an entry is not acknowledged, neither in the cursor nor by an acknowledgement that came and is not answered yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Left {
     All,
@@ -91,7 +91,7 @@ impl Members<'_> {
         }
     }
 
-    /// Whether all of the entry is acknowledged or will be by what waits to begin.
+    /// Whether all of the entry is acknowledged or will be by what has come.
     pub(super) fn is_acked(&self, env: &Env<'_>, position: Position) -> bool {
         self.left(env, position) == Left::Nothing
     }
@@ -100,7 +100,7 @@ impl Members<'_> {
         let Some(cursor) = cursor(env, self.cursor).filter(|cursor| !cursor.is_acked(position)) else {
             return Left::Nothing;
         };
-        match (cursor.batch_ack(position), self.ops.waiting(position)) {
+        match (cursor.batch_ack(position), self.ops.asked(position)) {
             (None, None) => Left::All,
             (_, Some(None)) => Left::Nothing,
             (Some(stored), None) => Left::Some(stored.clone()),

@@ -5,8 +5,8 @@
 //! comes. Waiting entries go before new ones.
 //!
 //! **Invariants**
-//! - I1  every entry before `read_from` and after the mark-delete is acknowledged (or its acknowledgement came and waits
-//!   to begin) or in exactly one of: pending with a consumer, replay, delayed.
+//! - I1  every entry before `read_from` and after the mark-delete is acknowledged (or its acknowledgement came and is
+//!   not answered yet) or in exactly one of: pending with a consumer, replay, delayed.
 //! - I2  an entry is pending from the moment it is sent until its acknowledgement is durable, its consumer gives it back
 //!   or is gone.
 //! - I3  no consumer is sent more while it has `unacked_max_per_consumer` messages, nor anybody while all together have

@@ -226,3 +226,23 @@ fn what_a_failover_consumer_has_acknowledged_at_once_is_not_sent_to_the_next() {
     bed.act(|sub, env| sub.remove_consumer(key(1), env));
     assert_eq!(bed.got(2), bed.published[ACK_OPS_MAX + 1..]);
 }
+
+#[test]
+fn what_was_acknowledged_goes_to_nobody_while_a_busy_log_refuses_the_acknowledgement() {
+    let mut bed = Bed::with(OPTIONS, Cache::Busy);
+    bed.publish(ACK_OPS_MAX + 2);
+    bed.consumer(1, SubType::Shared, 100);
+    bed.taken();
+    for index in 0..ACK_OPS_MAX {
+        bed.send_ack(1, AckType::Individual, vec![message_id(bed.published[index])]);
+    }
+    bed.join(Bed::spec(2, SubType::Shared)).unwrap();
+    bed.act(|sub, env| sub.handle_flow(key(2), 100, env)).unwrap();
+    bed.act(|sub, env| sub.remove_consumer(key(1), env));
+    let rest = bed.published[ACK_OPS_MAX..].to_vec();
+    assert_eq!(bed.got(2), rest, "the others are acknowledged, though the log has refused some");
+    for _ in 0..ACK_OPS_MAX {
+        bed.pass(100);
+    }
+    assert_eq!((bed.got(2), bed.backlog()), (rest, 2));
+}

@@ -113,6 +113,8 @@ pub(super) enum Cache {
     Warm,
     /// Hardly anything is, and only few requests may be under way at once.
     Cold,
+    /// Everything is in memory, and only few requests may be under way at once.
+    Busy,
 }
 
 pub(super) const OPTIONS: SubscriptionOptions =
@@ -125,6 +127,8 @@ fn ledger_options(cache: Cache) -> ManagedOptions {
     if cache == Cache::Cold {
         options.cache_bytes_max = 500;
         options.read_block_bytes = 300;
+    }
+    if cache != Cache::Warm {
         options.pending_requests_max = 3;
     }
     options
