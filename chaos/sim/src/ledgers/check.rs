@@ -118,6 +118,17 @@ impl Checker {
     }
 }
 
+/// Below the last fragment seats may only become vacant. A recovery's close may drop fragments at the end.
+fn keeps_its_past(before: &LedgerMetadata, after: &LedgerMetadata) -> bool {
+    let end = before.last_fragment().first_entry;
+    let firsts = before.fragments.iter().chain(&after.fragments).map(|fragment| fragment.first_entry);
+    let fewer = after.fragments.len() < before.fragments.len();
+    firsts.filter(|entry| *entry < end).all(|entry| {
+        let (old, new) = (&before.fragment_of(entry).bookies, &after.fragment_of(entry).bookies);
+        fewer || old.iter().zip(new).all(|(old, new)| new == old || *new == VACANT)
+    })
+}
+
 /// L9.
 pub(super) fn check_step(before: &LedgerMetadata, after: &LedgerMetadata) -> Result<(), Finding> {
     after.check().map_err(|error| format!("L9: invalid metadata: {error}"))?;
@@ -127,10 +138,7 @@ pub(super) fn check_step(before: &LedgerMetadata, after: &LedgerMetadata) -> Res
             false
         }
     };
-    let older = before.fragments.len() - 1;
-    let same_past =
-        after.fragments.len() < before.fragments.len() || after.fragments[..older] == before.fragments[..older];
-    if legal && same_past && before.replication == after.replication {
+    if legal && keeps_its_past(before, after) && before.replication == after.replication {
         return Ok(());
     }
     Err(format!("L9: metadata went from {before:?} to {after:?}"))

@@ -8,6 +8,8 @@
 //!   bookies that stay (LedgerWriter I7).
 //! - I2  every unconfirmed entry goes to the new bookies of its write set before anything is counted from them.
 //! - I3  what was confirmed without a bookie that leaves names it no longer: the metadata says which copies lack.
+//! - I4  the new fragment names the newcomers for what was confirmed since the proposal: they get that too, as far as it was
+//!   kept, at most [`WriterOptions::pending_bytes_max`](super::WriterOptions) (or one single entry).
 //!
 //! **Tests**  `writer/tests.rs`; the simulator in `tests/`.
 
@@ -17,7 +19,7 @@ use crate::{
     LedgerEffect, LedgerMetadata, LedgerState, MetadataOutcome, RequestIds, Seeded, SeededBug, SlotSet, VACANT,
     VersionedMetadata,
 };
-use base::{EntryId, Mono, Now, RequestId};
+use base::{EntryData, EntryId, Mono, Now, RequestId};
 use std::time::Duration;
 
 /// How long an idle ledger keeps a bookie that is away.
@@ -28,11 +30,24 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 pub(super) struct EnsembleChange {
     cas: MetadataCas,
     replaced: SlotSet,
+    /// Confirmed since the proposal, in order.
+    kept: Vec<(EntryId, EntryData)>,
+    kept_bytes: usize,
 }
 
 impl EnsembleChange {
     pub(super) fn replaced(&self) -> SlotSet {
         self.replaced
+    }
+
+    /// The entry is confirmed by those who stay (I4).
+    pub(super) fn keep(&mut self, entry: EntryId, data: EntryData, bytes_max: usize) {
+        let bytes = self.kept_bytes.saturating_add(data.len());
+        if bytes <= bytes_max || self.kept.is_empty() {
+            self.kept_bytes = bytes;
+            self.kept.push((entry, data));
+        }
+        assert!(self.kept_bytes <= bytes_max || self.kept.len() == 1, "EnsembleChange I4: {} bytes", self.kept_bytes);
     }
 
     pub(super) fn next_deadline(&self) -> Mono {
@@ -66,19 +81,19 @@ impl LedgerWriter {
         let early = self.options.seeded.has(SeededBug::EnsembleBeforeCas).then(|| proposed.clone());
         let cas = MetadataCas::start(&mut self.ids, self.ledger, self.version, proposed, now, fx);
         if let Some(metadata) = early {
-            return self.use_ensemble(now, VersionedMetadata { metadata, version: self.version }, replaced, fx);
+            let won = VersionedMetadata { metadata, version: self.version };
+            return self.use_ensemble(now, won, replaced, Vec::new(), fx);
         }
-        self.change = Some(Box::new(EnsembleChange { cas, replaced }));
+        self.change = Some(Box::new(EnsembleChange { cas, replaced, kept: Vec::new(), kept_bytes: 0 }));
         self.slots.leave(replaced);
     }
 
-    /// The metadata with the seats of those who leave vacant for what was confirmed without them in the last fragment (I3).
+    /// The metadata with the seats of those who leave vacant for what was confirmed without them since they sat down (I3).
     pub(super) fn without_owed(&self, leaving: SlotSet) -> LedgerMetadata {
-        let last = self.metadata.last_fragment();
         let mut metadata = self.metadata.clone();
-        for (node, slot) in last.bookies.iter().zip(0..).filter(|(_, slot)| leaving.contains(*slot)) {
-            for (from, to) in self.slots.owed(slot).filter(|(_, to)| *to >= last.first_entry) {
-                metadata = metadata.with_vacated(*node, from.max(last.first_entry), to.next());
+        for (node, slot) in self.metadata.last_fragment().bookies.iter().zip(0..) {
+            for (from, to) in self.slots.owed(slot).filter(|_| leaving.contains(slot)) {
+                metadata = metadata.with_vacated(*node, from, to.next());
             }
         }
         metadata
@@ -112,8 +127,9 @@ impl LedgerWriter {
         match change.cas.handle(&mut self.ids, now, id, outcome, fx) {
             CasVerdict::Pending => self.change = Some(change),
             CasVerdict::Won { version } => {
-                let metadata = change.cas.into_proposed();
-                self.use_ensemble(now, VersionedMetadata { metadata, version }, change.replaced, fx);
+                let EnsembleChange { cas, replaced, kept, .. } = *change;
+                let won = VersionedMetadata { metadata: cas.into_proposed(), version };
+                self.use_ensemble(now, won, replaced, kept, fx);
             }
             CasVerdict::Lost(Some(actual)) => self.handle_change_lost(now, actual, *change, fx),
             CasVerdict::Lost(None) => self.become_fenced(fx),
@@ -132,7 +148,7 @@ impl LedgerWriter {
         }
         match actual.metadata.state {
             LedgerState::Open if actual.metadata.last_fragment() == change.cas.proposed().last_fragment() => {
-                self.use_ensemble(now, actual, change.replaced, fx);
+                self.use_ensemble(now, actual, change.replaced, change.kept, fx);
             }
             // Only older fragments differ: a repair. The same change again, upon what stands there now.
             LedgerState::Open if actual.metadata.last_fragment() == self.metadata.last_fragment() => {
@@ -146,7 +162,14 @@ impl LedgerWriter {
         }
     }
 
-    fn use_ensemble(&mut self, now: Now, won: VersionedMetadata, replaced: SlotSet, fx: &mut WriterEffects) {
+    fn use_ensemble(
+        &mut self,
+        now: Now,
+        won: VersionedMetadata,
+        replaced: SlotSet,
+        kept: Vec<(EntryId, EntryData)>,
+        fx: &mut WriterEffects,
+    ) {
         let start = won.metadata.last_fragment().first_entry;
         assert!(start <= self.pending.first(), "LedgerWriter I5: the ensemble of {start} holds every pending entry");
         assert!(self.change.is_none(), "LedgerWriter I5: one change at a time");
@@ -165,6 +188,11 @@ impl LedgerWriter {
             self.slots.record_confirmed(entry, self.metadata.replication.write_set(entry).intersection(sitting));
         }
         fx.push(LedgerEffect::Event(WriterEvent::EnsembleChanged));
+        for (entry, data) in kept {
+            assert!(entry >= start, "EnsembleChange I4: {entry} is in the fragment that begins at {start}");
+            let newcomers = self.metadata.replication.write_set(entry).intersection(replaced);
+            self.send_copies(now, entry, &data, newcomers, fx);
+        }
         if !self.options.seeded.has(SeededBug::EnsembleWithoutResend) {
             self.resend(now, self.pending.len(), replaced, fx); // I2
         }

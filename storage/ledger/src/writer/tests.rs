@@ -1,5 +1,7 @@
 //! The writer against tables of events and against a naive model of the LAC.
 
+mod copies;
+
 use super::*;
 use crate::{Fragment, ReplicationConfig};
 use base::{OwnerId, Rng};
@@ -405,22 +407,6 @@ fn bookies_that_are_needed_for_the_ack_quorum_keep_their_seats() {
     setup.seen();
     setup.writer.set_available(ms(1), nodes(&[1]), &mut setup.fx);
     assert_eq!(setup.seen(), [], "with two away nothing would be gained");
-}
-
-#[test]
-fn a_close_names_the_copies_that_lack_and_waits_a_moment_for_slow_ones() {
-    let mut setup = Setup::new(3, 3, 2, 0);
-    (0..2).for_each(|ctx| setup.add(0, ctx));
-    for (from, entry) in [(1, 0), (2, 0), (1, 1), (2, 1)] {
-        setup.stored(from, entry);
-    }
-    setup.stored(3, 0);
-    setup.writer.close(ms(2), &mut setup.fx);
-    assert!(!setup.seen().iter().any(|seen| matches!(seen, Seen::Cas { .. })), "bookie 3 may still answer");
-    setup.writer.on_deadline(ms(202), &mut setup.fx);
-    let closed = setup.answer_metadata(203, MetadataOutcome::Committed { version: 2 }).unwrap();
-    let vacant = Fragment { first_entry: EntryId(1), bookies: vec![NodeId(1), NodeId(2), VACANT] };
-    assert_eq!((closed.fragments.len(), &closed.fragments[1]), (2, &vacant), "LedgerWriter I8");
 }
 
 #[test]

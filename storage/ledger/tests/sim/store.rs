@@ -2,7 +2,7 @@
 
 use crate::check::Violation;
 use base::EntryId;
-use ledger::{Fragment, LedgerMetadata, LedgerState, MetadataOutcome, VersionedMetadata};
+use ledger::{Fragment, LedgerMetadata, LedgerState, MetadataOutcome, VACANT, VersionedMetadata};
 
 #[derive(Debug)]
 pub(crate) struct ModelStore {
@@ -50,6 +50,17 @@ fn is_repair(before: &LedgerMetadata, after: &LedgerMetadata) -> bool {
     repaired(before, after).is_some_and(|(fragment, _)| before.settled_end(fragment.first_entry).is_some())
 }
 
+/// Below the last fragment seats may only become vacant. A recovery's close may drop fragments at the end.
+fn keeps_its_past(before: &LedgerMetadata, after: &LedgerMetadata) -> bool {
+    let end = before.last_fragment().first_entry;
+    let firsts = before.fragments.iter().chain(&after.fragments).map(|fragment| fragment.first_entry);
+    let fewer = after.fragments.len() < before.fragments.len();
+    firsts.filter(|entry| *entry < end).all(|entry| {
+        let (old, new) = (&before.fragment_of(entry).bookies, &after.fragment_of(entry).bookies);
+        fewer || old.iter().zip(new).all(|(old, new)| new == old || *new == VACANT)
+    })
+}
+
 /// A ledger's metadata goes only forward.
 fn check_step(before: &LedgerMetadata, after: &LedgerMetadata) -> Result<(), Violation> {
     after.check().map_err(|error| format!("B7: invalid metadata: {error}"))?;
@@ -63,10 +74,7 @@ fn check_step(before: &LedgerMetadata, after: &LedgerMetadata) -> Result<(), Vio
     if is_repair(before, after) {
         return Ok(());
     }
-    let older = before.fragments.len() - 1;
-    let same_past =
-        after.fragments.len() < before.fragments.len() || after.fragments[..older] == before.fragments[..older];
-    if legal && same_past && before.replication == after.replication {
+    if legal && keeps_its_past(before, after) && before.replication == after.replication {
         return Ok(());
     }
     Err(format!("B7: metadata went from {before:?} to {after:?}"))
