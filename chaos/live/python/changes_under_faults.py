@@ -1,4 +1,5 @@
-"""Nodes join, leave and are replaced while others are cut off, frozen or killed (F22): no promise ends, nothing is half done."""
+"""Nodes join, leave and are replaced while others are cut off, frozen or killed (F22): no promise ends, nothing is half done.
+In the end all are killed at once: the one founder that is left finds the others, though it was not told of them when it started."""
 
 import contextlib
 import os
@@ -80,6 +81,8 @@ def the_leader_is_frozen_while_a_node_joins(cluster, net, writer):
     writer.goes_on("after the leader slept while a node joined")
     until("the one that slept knows the new node", lambda: any(
         shown["id"] == id for shown in leader.http("GET", "/admin/v2/cluster/status")["nodes"]))
+    until("three vote, so that two of them may lose each other", lambda: sum(
+        votes(cluster, one) for one in nodes(cluster)) >= 3)
 
 
 def a_node_is_replaced_behind_a_one_way_cut(cluster, net, writer):
@@ -124,6 +127,13 @@ def main():
             print(change.__name__, flush=True)
             change(cluster, net, writer)
         writer.stop()
+        for one in cluster.nodes:
+            one.process.kill()
+        for one in cluster.nodes:
+            one.process.wait()
+            one.launch()
+        for one in cluster.nodes:
+            one.ready()
         got = read_all(cluster, len(writer.sent))
         assert got == writer.sent, "a message with a receipt is missing, doubled or out of order"
         print(f"{len(got)} messages, all there")

@@ -6,7 +6,7 @@ import socket
 import subprocess
 
 import pulsar
-from region import BINARY, QUIET, Region, parse, run, until
+from region import BINARY, QUIET, Region, first_line, parse, run, until
 
 
 def free_ports(count):
@@ -42,7 +42,7 @@ class Node(Region):
                                         stderr=self.log)
 
     def ready(self):
-        line = self.process.stdout.readline().decode()
+        line = first_line(self.process)
         assert line.startswith("ready "), f"{self.name}-{self.index} did not start: {line!r}; see {self.log.name}"
 
     def start(self):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -35,7 +36,7 @@ class Region:
         os.makedirs(self.folder, exist_ok=True)
         self.log = open(os.path.join(self.logs, "server.log"), "ab")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log)
-        line = self.process.stdout.readline().decode()
+        line = first_line(self.process)
         assert line.startswith("ready "), f"{self.name} did not start: {line!r}; see {self.log.name}"
         told = dict(part.split("=", 1) for part in line.split()[1:])
         self.ports = {port: int(told[port].rsplit(":", 1)[1]) for port in self.ports}
@@ -101,6 +102,12 @@ class Region:
     def logged(self):
         with open(self.log.name, errors="replace") as log:
             return log.read()
+
+
+def first_line(process, seconds=60):
+    """What a server says when it answers; nothing when it has ended, or is not ready in time."""
+    came, _, _ = select.select([process.stdout], [], [], seconds)
+    return process.stdout.readline().decode() if came else ""
 
 
 def parse(text):

@@ -114,7 +114,7 @@ async fn control(shared: &Arc<Shared>, node: NodeId, admitted: Admitted) {
         return turn_away(shared, reader, from, "this node knows too many others: nodes_max is reached").await;
     };
     let order = (opening.hello.incarnation, opening.session);
-    let Some(mut stop) = face.arrive(order, opening.hello.cookie) else {
+    let Some(mut stop) = face.arrive(order, opening.hello.cookie, &opening.hello.address) else {
         let reason = format!("node {} has a newer connection here: this one, or its process, is an old one", node.0);
         return turn_away(shared, reader, from, &reason).await;
     };

@@ -95,6 +95,12 @@ impl PeerEndpoint {
         self.shared.expect(node, cookie);
     }
 
+    /// The nodes that are connected because they have dialled this one, and where they say that they listen (`host:port`):
+    /// known also to a node that knows nobody.
+    pub fn callers(&self) -> BTreeMap<NodeId, String> {
+        self.shared.callers()
+    }
+
     /// Replaces the nodes (`host:port` of each): new ones are dialled, missing ones are disconnected, those with another
     /// address are connected anew at once. This node itself is passed over. At most `nodes_max` are taken.
     pub fn set_nodes(&self, nodes: BTreeMap<NodeId, String>) {

@@ -23,6 +23,8 @@ pub(crate) type Order = (u64, u64);
 struct Arrived {
     order: Order,
     cookie: u64,
+    /// Where it says that it listens.
+    address: String,
     /// Dropped when another one replaces it.
     stop: watch::Sender<()>,
 }
@@ -101,14 +103,19 @@ impl Face {
 
     /// A control connection comes: it replaces an older one. The receiver fails when it is replaced itself; `None` when it
     /// is the older one.
-    pub(crate) fn arrive(&self, order: Order, cookie: u64) -> Option<watch::Receiver<()>> {
+    pub(crate) fn arrive(&self, order: Order, cookie: u64, address: &str) -> Option<watch::Receiver<()>> {
         let mut arrived = self.arrived();
         if arrived.as_ref().is_some_and(|before| before.order >= order) {
             return None;
         }
         let (stop, stopped) = watch::channel(());
-        *arrived = Some(Arrived { order, cookie, stop });
+        *arrived = Some(Arrived { order, cookie, address: address.to_owned(), stop });
         Some(stopped)
+    }
+
+    /// Where a node listens that has dialled this one and is still there.
+    pub(crate) fn caller(&self) -> Option<String> {
+        self.arrived().as_ref().map(|arrived| arrived.address.clone())
     }
 
     /// The bulk connection of the session that is there.
@@ -145,18 +152,20 @@ mod tests {
     #[test]
     fn a_newer_arrival_replaces_an_older_one_and_never_the_other_way() {
         let face = Face::new(&PeerLimits::standard());
-        let first = face.arrive((1, 5), 7).unwrap();
-        assert!(face.arrive((1, 4), 7).is_none(), "an older session");
+        let first = face.arrive((1, 5), 7, "a:1").unwrap();
+        assert!(face.arrive((1, 4), 7, "a:1").is_none(), "an older session");
         assert!(face.join((1, 4)).is_none());
         assert!(face.join((1, 5)).is_some());
-        let second = face.arrive((2, 1), 7).unwrap();
+        let second = face.arrive((2, 1), 7, "a:1").unwrap();
         assert!(first.has_changed().is_err(), "I2: the older one is told to stop");
         face.leave((1, 5));
         assert!(second.has_changed().is_ok(), "the older one's end is not the newer one's");
         face.expel(7);
         assert!(second.has_changed().is_ok());
+        assert_eq!(face.caller().as_deref(), Some("a:1"));
         face.expel(8);
         assert!(second.has_changed().is_err());
+        assert_eq!(face.caller(), None);
     }
 
     #[test]

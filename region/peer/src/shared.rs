@@ -118,6 +118,11 @@ impl Shared {
         Some(face)
     }
 
+    /// The nodes that have dialled this one and are still there, and where they say that they listen.
+    pub(crate) fn callers(&self) -> BTreeMap<NodeId, String> {
+        lock(&self.faces).iter().filter_map(|(node, face)| Some((*node, face.caller()?))).collect()
+    }
+
     pub(crate) fn expect(&self, node: NodeId, cookie: u64) {
         lock(&self.expected).insert(node, cookie);
         let face = lock(&self.faces).get(&node).cloned();

@@ -7,6 +7,7 @@ use base::NodeId;
 use bytes::Bytes;
 use node::{Echo, PATIENCE, Region, limits};
 use peer::{Answer, Answerer, CallError, FrameKind, Hello, PeerEvent, PeerLimits, Sent};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -41,6 +42,17 @@ async fn a_node_without_a_number_may_ask_an_address_and_is_dialled_once_it_has_j
     joining.until_up(1).await;
     member.dial(&[(2, joining.address())]);
     assert_eq!(member.until_up(2).await, region.hello(2));
+}
+
+#[tokio::test]
+async fn a_node_that_knows_nobody_knows_where_those_are_who_dialled_it() {
+    let region = Region::new("eu");
+    let (a, mut b) = (region.start(1), region.start(2));
+    assert_eq!(a.endpoint.callers(), BTreeMap::new());
+    b.dial(&[(1, a.address())]);
+    b.until_up(1).await;
+    assert_eq!(a.endpoint.callers(), BTreeMap::from([(NodeId(2), region.hello(2).address)]));
+    assert_eq!(b.endpoint.callers(), BTreeMap::new(), "nobody has dialled it");
 }
 
 #[tokio::test]

@@ -173,7 +173,7 @@ impl Server {
         let view = watch(storage.watch, node.clone(), geo, config.region.clone(), clusters, contacts);
         task::spawn(server_pool, "meta-watch", view);
         if let Some(entry) = entry {
-            take_part(entry, me, &config, &meta, &connections, server_pool);
+            take_part(entry, &config, &meta, &connections, server_pool);
             pool.block_on(cluster::voters::until_founded(&meta, config.node.founders.len()));
         }
         task::spawn(server_pool, "http", http::serve(listeners.http, node.clone(), pool.handle().clone()));
@@ -235,7 +235,7 @@ impl Server {
 }
 
 /// What runs for the region beside the machines.
-fn take_part(entry: Entry, me: Me, config: &ServerConfig, meta: &MetaHandle, near: &ConnContext, pool: &Handle) {
+fn take_part(entry: Entry, config: &ServerConfig, meta: &MetaHandle, near: &ConnContext, pool: &Handle) {
     let (node, load) = (&near.node, near.load.clone());
     entry.endpoint.set_near(Near::new(near.thread.clone(), move || load.is_busy()));
     task::spawn(&near.thread, "peer-events", cluster::pump::pump(entry.events, node.clone(), meta.clone()));
@@ -243,7 +243,7 @@ fn take_part(entry: Entry, me: Me, config: &ServerConfig, meta: &MetaHandle, nea
     let grace = Duration::from_secs(config.node.voter_grace_s);
     task::spawn(pool, "voters", cluster::voters::keep_voters(meta.clone(), node.clone(), grace));
     let (data, passport) = (config.data.clone(), entry.place.passport);
-    task::spawn(pool, "stamps", cluster::stamps::keep_stamping(meta.clone(), data, me.node, passport));
+    task::spawn(pool, "stamps", cluster::stamps::keep_stamping(meta.clone(), data, entry.contacts, passport));
 }
 
 fn io_threads() -> std::io::Result<Runtime> {

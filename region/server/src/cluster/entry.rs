@@ -56,12 +56,16 @@ impl Contacts {
         }
     }
 
+    pub(crate) fn own(&self) -> NodeId {
+        self.own
+    }
+
     /// A node with another cookie is another disk that claims the number.
     pub(crate) fn expect(&self, node: NodeId, cookie: u64) {
         self.endpoint.expect(node, cookie);
     }
 
-    fn addresses(&self) -> BTreeMap<NodeId, String> {
+    pub(crate) fn addresses(&self) -> BTreeMap<NodeId, String> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -203,8 +207,10 @@ impl Entry {
         }
     }
 
-    /// Asks the configured addresses who they are: after a start of all nodes nobody else can say it.
+    /// Takes note of the nodes that dial this one, which may have joined since it was here last, and asks the configured
+    /// addresses who they are: after a start of all nodes nobody else can say it.
     async fn look_for_members(&self, config: &ServerConfig) {
+        self.endpoint.callers().into_iter().for_each(|(node, address)| self.contacts.set(node, Some(address)));
         let (own, known) = (config.peer_address(), self.contacts.addresses());
         let configured = config.node.founders.iter().chain(&config.node.join);
         for address in configured.filter(|address| **address != own && !known.values().any(|k| k == *address)) {

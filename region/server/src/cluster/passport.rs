@@ -52,7 +52,7 @@ pub(crate) struct Passport {
     pub(crate) stamp: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) stamping: Option<u64>,
-    /// Where the other members were at the last start, to begin with.
+    /// Where the other members were at the last start or stamp, to begin with.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) members: BTreeMap<NodeId, String>,
 }

@@ -1,10 +1,11 @@
 //! Stamps: every few seconds a running node raises a number in the metadata and in `node.json`.
 //!
-//! **What**  A copy of a data folder lacks what was promised after it was made. From before the last start it is told by its
+//! **What**  With it the file gets the addresses of the members, which a next start begins with. A copy of a data folder lacks what was promised after it was made. From before the last start it is told by its
 //! incarnation; from within the life that ended last, by its stamp, if it is older than two stamps.
 //!
 //! **Not here**  The comparison (`passport`).
 
+use super::entry::Contacts;
 use super::passport::Passport;
 use crate::stop;
 use base::NodeId;
@@ -35,13 +36,15 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 /// Stamps until the process ends.
-pub(crate) async fn keep_stamping(meta: MetaHandle, data: PathBuf, node: NodeId, mut passport: Passport) {
+pub(crate) async fn keep_stamping(meta: MetaHandle, data: PathBuf, contacts: Contacts, mut passport: Passport) {
+    let node = contacts.own();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let MetaResponse::Value(found) = held(&meta, node).await else { continue };
         let next = passport.next_stamp(found.as_ref().map_or(0, read));
+        passport.members = contacts.addresses();
         match tokio::task::block_in_place(|| passport.store(&data)) {
             Ok(()) => (),
             // The file is as it was, and the metadata was not asked.

@@ -4,7 +4,8 @@
 //! **Invariants**
 //! - I1  voters are an odd number of nodes, at most [`VOTERS_MAX`]: an even one more would bear no further loss.
 //! - I2  only a node that has taken an incarnation gets a vote: a disk that may have voted says so.
-//! - I3  a voter that is down keeps its vote until its grace is over and another node has got one.
+//! - I3  a voter that is down keeps its vote until its grace is over and another node has got one. Of too many voters one that
+//!   is down goes first: its vote counts for nothing now.
 //!
 //! **Not here**  Who counts as alive (`cluster`), how a membership is changed (`meta`).
 
@@ -95,8 +96,9 @@ impl Members {
             return self.learners.iter().find(fit).map(|node| Change::Promote(*node)); // I3
         }
         if voters > wanted && voters >= VOTERS_EVEN {
-            let last = || self.voters.iter().rfind(|node| **node != self.me);
-            return lost.or_else(last).map(|node| Change::Demote(*node)); // I1
+            let others = || self.voters.iter().filter(|node| **node != self.me);
+            let down = || others().find(|node| !known(node).is_some_and(|known| known.alive)); // I3
+            return lost.or_else(down).or_else(|| others().next_back()).map(|node| Change::Demote(*node)); // I1
         }
         None
     }

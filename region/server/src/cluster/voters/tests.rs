@@ -58,6 +58,11 @@ fn i3_a_voter_that_stays_down_gives_its_vote_to_a_live_node() {
     assert_eq!(next(&four(LOST, UP), &[1, 2, 3], &[4]), Some(Change::Promote(NodeId(4))));
     assert_eq!(next(&four(LOST, UP), &[1, 2, 3, 4], &[]), Some(Change::Demote(NodeId(2))));
     assert_eq!(next(&four(LOST, UP), &[1, 3, 4], &[2]), None);
+    assert_eq!(
+        next(&four(DOWN, UP), &[1, 2, 3, 4], &[]),
+        Some(Change::Demote(NodeId(2))),
+        "three that live can lose one"
+    );
     // It came back in between: some other vote is one too many.
     assert_eq!(next(&four(UP, UP), &[1, 2, 3, 4], &[]), Some(Change::Demote(NodeId(4))));
 }
