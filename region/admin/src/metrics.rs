@@ -132,6 +132,7 @@ fn add_audit(families: &mut Families, labels: Labels<'_>, broker: &BrokerStats) 
     families.gauge("meridian_under_replicated_entries", labels, number(audit.entries));
     families.gauge("meridian_entries_below_ack_quorum", labels, number(audit.entries_below_ack_quorum));
     families.gauge("meridian_ledgers_in_limbo", labels, number(audit.ledgers_in_limbo));
+    families.gauge("meridian_ledgers_unchecked", labels, number(audit.ledgers_unchecked));
     families.gauge("meridian_ledgers_without_copies", labels, number(audit.ledgers_without_copies));
     let ledgers = audit.repaired_ledgers_total;
     families.counter("replication_worker_NUM_FULL_OR_PARTIAL_LEDGERS_REPLICATED", labels, number(ledgers));

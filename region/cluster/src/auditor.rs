@@ -6,7 +6,8 @@
 //! was never closed (its topic is not in use since its owner died) is recovered first, as its next owner would. Everything is
 //! found again by looking, so that a change of leader costs a repetition and nothing else.
 //!
-//! A bookie that is up and has lost entries names its ledgers; it gets from the other copies what it lacks of them.
+//! A bookie that is up and has lost entries names its ledgers; it gets from the other copies what it lacks of them. So do the
+//! bookies of a ledger that a recovery closed, which its metadata names.
 //!
 //! **States**  following → waiting → listing (page by page) → repairing (ledger by ledger, fewest copies first) → waiting.
 //!
@@ -32,6 +33,7 @@ mod refill;
 #[cfg(test)]
 mod tests;
 mod tries;
+mod unchecked;
 mod work;
 
 use crate::View;
@@ -41,11 +43,12 @@ use limbo::Limbo;
 use meta_api::{MetaRequest, MetaResponse};
 pub use options::{AuditStats, AuditorOptions};
 use page::{Found, Lacking, read_page};
-use refill::{Refill, Verdict};
+use refill::{Refill, Subject, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use tenancy::keys;
 use tries::Tries;
+use unchecked::Unchecked;
 use wire::bookie::{BookieRequest, BookieResponse};
 use work::{Ended, Work};
 
@@ -120,8 +123,9 @@ pub struct Auditor {
     queue: VecDeque<Lacking>,
     tries: Tries,
     limbo: Limbo,
-    /// The ledger of the limbo that is worked on.
-    refilled: Option<(NodeId, LedgerId)>,
+    unchecked: Unchecked,
+    /// The bookie that is asked, or gets what it lacks.
+    refilled: Option<Subject>,
     /// Since when ledgers that are not closed lack copies that others could take.
     unsettled: BTreeMap<LedgerId, Mono>,
     /// Something was repaired since the last look.
@@ -148,6 +152,7 @@ impl Auditor {
             queue: VecDeque::new(),
             tries: Tries::default(),
             limbo: Limbo::default(),
+            unchecked: Unchecked::default(),
             refilled: None,
             unsettled: BTreeMap::new(),
             progressed: false,
@@ -181,7 +186,7 @@ impl Auditor {
         self.unsettled.clear();
         self.tries = Tries::default();
         self.looks = 0;
-        (self.limbo, self.refilled) = (Limbo::new(now.mono + SETTLE), None);
+        (self.limbo, self.unchecked, self.refilled) = (Limbo::new(now.mono + SETTLE), Unchecked::default(), None);
         self.phase = Phase::Waiting { due: now.mono + SETTLE }; // I1
         (self.stats.ledgers, self.stats.entries, self.stats.entries_below_ack_quorum) = (0, 0, 0);
         self.count_limbo();
@@ -206,6 +211,7 @@ impl Auditor {
         if alive != self.alive || takers != self.takers {
             (self.alive, self.takers, self.looks) = (alive, takers, 0);
             self.limbo.handle_alive(now, &self.alive);
+            self.unchecked.handle_alive(now);
             self.tries.forget();
             self.count_limbo();
             if let Phase::Waiting { due } = &mut self.phase {
@@ -273,7 +279,7 @@ impl Auditor {
 
     fn phase_deadline(&self) -> Option<Mono> {
         match &self.phase {
-            Phase::Waiting { due } => earliest(Some(*due), self.limbo.due()),
+            Phase::Waiting { due } => earliest(Some(*due), earliest(self.limbo.due(), self.unchecked.due(&self.alive))),
             Phase::Listing { deadline, .. } => Some(*deadline),
             Phase::Asking { refill } => Some(refill.deadline),
             Phase::Repairing { work: Some(work), .. } => work.next_deadline(),
@@ -337,6 +343,7 @@ impl Auditor {
         let stats = &mut self.stats;
         (stats.ledgers, stats.entries) = (found.ledgers, found.entries);
         stats.entries_below_ack_quorum = found.entries_below_ack_quorum;
+        self.unchecked.look(now, found.unchecked);
         let lost = self.lost(now, view);
         let open: Vec<NodeId> = takers(view).collect(); // I6
         let mut lacking = found.lacking;
@@ -382,15 +389,16 @@ impl Auditor {
     fn repair_next(&mut self, now: Now, view: &View, fx: &mut Effects<AuditorEffect>) {
         assert!(self.leading, "Auditor I1: only a leader repairs");
         let Some(next) = self.queue.pop_front() else {
-            if let Some(named) = self.limbo.next(now) {
+            if let Some(subject) = self.next_to_ask(now) {
                 let ids = self.new_machine();
-                self.refilled = Some((named.0, named.1.ledger));
-                self.phase = Phase::Asking { refill: Box::new(Refill::start(ids, named, now, fx)) };
+                self.refilled = Some(subject);
+                self.phase = Phase::Asking { refill: Box::new(Refill::start(ids, subject, now, fx)) };
                 return;
             }
+            // Ledgers whose owner is gone are recovered, and then named, in the moments after.
             let pause = match (self.progressed, self.stats.ledgers) {
                 (true, _) => SETTLE,
-                (false, 0) => self.options.every,
+                (false, 0) if self.looks == AGAIN_DOUBLED_MAX => self.options.every,
                 (false, _) => AGAIN * (1 << self.looks),
             };
             return self.wait(now, pause);

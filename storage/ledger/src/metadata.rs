@@ -49,6 +49,10 @@ pub struct LedgerMetadata {
     pub fragments: Vec<Fragment>,
     /// Unix milliseconds, for people.
     pub created_ms: u64,
+    /// A recovery closed it: what its writer knew of copies that were still on their way is lost, so that bookies may lack
+    /// entries that their seats name. Until each of them was asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unchecked: bool,
 }
 
 /// A metadata record that breaks an invariant: damaged or written by something else.
@@ -80,7 +84,7 @@ impl LedgerMetadata {
     /// [`MetadataError::FragmentBookies`] unless there are exactly `ensemble` different bookies.
     pub fn new(replication: ReplicationConfig, bookies: Vec<NodeId>, created_ms: u64) -> Result<Self, MetadataError> {
         let fragments = vec![Fragment { first_entry: EntryId(0), bookies }];
-        let metadata = Self { state: LedgerState::Open, replication, fragments, created_ms };
+        let metadata = Self { state: LedgerState::Open, replication, fragments, created_ms, unchecked: false };
         metadata.check()?;
         Ok(metadata)
     }
@@ -222,6 +226,12 @@ impl LedgerMetadata {
     #[must_use]
     pub fn in_recovery(&self) -> Self {
         Self { state: LedgerState::InRecovery, ..self.clone() }
+    }
+
+    /// The same ledger, whose bookies have all been asked what they lack.
+    #[must_use]
+    pub fn checked(&self) -> Self {
+        Self { unchecked: false, ..self.clone() }
     }
 
     /// The same ledger closed. Fragments that hold nothing go, but for the first.

@@ -373,6 +373,9 @@ impl Copying {
         let read = last_entry.count().saturating_sub(unread);
         let bytes = self.write_back.bytes();
         let length = bytes + bytes.checked_div(read).unwrap_or(0).saturating_mul(unread);
-        self.write_back.metadata().closed_at(last_entry, length)
+        let closed = self.write_back.metadata().closed_at(last_entry, length);
+        // Where every copy is needed for the ack quorum, none can lack.
+        let unchecked = last_entry >= EntryId(0) && closed.replication.vacancies_max() > 0;
+        LedgerMetadata { unchecked, ..closed }
     }
 }

@@ -44,6 +44,8 @@ pub struct AuditStats {
     pub failed_repairs_total: u64,
     /// Ledgers that live bookies may lack entries of, each bookie's counted for itself.
     pub ledgers_in_limbo: u64,
+    /// Ledgers that a recovery closed and whose bookies have not all been asked what they lack.
+    pub ledgers_unchecked: u64,
     /// Ledgers of which a repair found some entry on no bookie.
     pub ledgers_without_copies: u64,
 }

@@ -5,7 +5,7 @@ use base::{LedgerId, NodeId};
 use bytes::Bytes;
 use ledger::{LackingFragment, LedgerMetadata, MetadataOutcome, UnderReplication, VACANT, VersionedMetadata};
 use meta_api::{MetaResponse, Versioned};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use tenancy::keys::Key;
 
 /// A ledger that lacks copies.
@@ -50,6 +50,8 @@ pub(super) struct Found {
     pub(super) ledgers: u64,
     pub(super) entries: u64,
     pub(super) entries_below_ack_quorum: u64,
+    /// Ledgers that a recovery closed, and their bookies.
+    pub(super) unchecked: BTreeMap<LedgerId, BTreeSet<NodeId>>,
 }
 
 /// Takes a page over. At most `ledgers_max` ledgers are kept; all are counted.
@@ -62,6 +64,9 @@ pub(super) fn read_page(
     for (key, value) in items {
         let Some(Key::Ledger(ledger)) = Key::parse(key) else { continue };
         let Some(metadata) = decode(value) else { continue };
+        if metadata.metadata.unchecked && found.unchecked.len() < ledgers_max {
+            found.unchecked.insert(ledger, metadata.metadata.bookies());
+        }
         let lacks = UnderReplication::find([(ledger, &metadata.metadata)], alive);
         let Some(worst) = lacks.fragments.first() else { continue };
         let copies_left = worst.copies_left;

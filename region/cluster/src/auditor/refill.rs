@@ -1,28 +1,49 @@
-//! Finds out what one ledger lacks on a bookie that may have lost something: its metadata, then a question to the bookie.
+//! Finds out what one ledger lacks on a bookie that may lack something: its metadata, then a question to the bookie.
 //!
-//! **States**  reading the metadata → asking what is missing (range by range) → a verdict.
+//! **States**  reading the metadata → asking what is missing (range by range) → a verdict; of the last bookie of a ledger that
+//! a recovery closed: → noting in the metadata that it was checked.
 //!
 //! **Invariants**
 //! - I1  at most [`RANGES_MAX`] missing ranges are remembered; what is behind them counts as missing.
 //!
 //! **Not here**  The copying (`work`).
 
+use super::unchecked::Last;
 use super::work::{Ended, Work};
 use super::{ANSWER_TIMEOUT, Auditor, AuditorEffect, Phase, UNWRITTEN_AFTER, page, placement};
 use crate::View;
 use base::{Effects, EntryId, LedgerId, Mono, NodeId, Now, RequestId};
 use ledger::{MetadataOutcome, RepairError, RepairWork, RequestIds, VersionedMetadata};
-use meta_api::{MetaRequest, MetaResponse};
-use wire::bookie::{BookieRequest, BookieResponse, EntryRange, InLimbo};
+use meta_api::{Compare, MetaRequest, MetaResponse, Write};
+use wire::bookie::{BookieRequest, BookieResponse, EntryRange};
 
 /// Missing ranges remembered.
 const RANGES_MAX: usize = 100_000;
+
+/// Which bookie may lack something of which ledger.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Subject {
+    pub(super) node: NodeId,
+    pub(super) ledger: LedgerId,
+    pub(super) why: Why,
+}
+
+/// Why it may.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Why {
+    /// It says so, of this loss; this has been tried since then.
+    Limbo { loss: u32, since: Mono },
+    /// The ledger was closed by a recovery.
+    Unchecked(Last),
+}
 
 /// What is to be done.
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// The ledger is deleted, and its bookie was told.
     Gone,
+    /// The metadata says that the ledger was checked.
+    Checked,
     /// It is still written, or never was closed.
     Open(VersionedMetadata),
     /// The bookie lacks these, if any.
@@ -34,11 +55,7 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 pub(super) struct Refill {
     ids: RequestIds,
-    pub(super) node: NodeId,
-    pub(super) ledger: LedgerId,
-    pub(super) loss: u32,
-    /// Since when this has been tried.
-    pub(super) since: Mono,
+    subject: Subject,
     asked: RequestId,
     pub(super) deadline: Mono,
     metadata: Option<VersionedMetadata>,
@@ -49,16 +66,19 @@ pub(super) struct Refill {
 }
 
 impl Refill {
-    pub(super) fn start(
-        mut ids: RequestIds,
-        (node, found, since): (NodeId, InLimbo, Mono),
-        now: Now,
-        fx: &mut Effects<AuditorEffect>,
-    ) -> Self {
-        let InLimbo { ledger, loss } = found;
+    pub(super) fn start(mut ids: RequestIds, subject: Subject, now: Now, fx: &mut Effects<AuditorEffect>) -> Self {
         let (asked, deadline, first, end) = (ids.allocate(), now.mono + ANSWER_TIMEOUT, EntryId(0), EntryId(0));
-        fx.push(AuditorEffect::Meta { id: asked, request: MetaRequest::Get { key: ledger.key() } });
-        Self { ids, node, ledger, loss, since, asked, deadline, metadata: None, first, end, ranges: Vec::new() }
+        fx.push(AuditorEffect::Meta { id: asked, request: MetaRequest::Get { key: subject.ledger.key() } });
+        Self { ids, subject, asked, deadline, metadata: None, first, end, ranges: Vec::new() }
+    }
+
+    /// The ledger is whole: notes it in the metadata, unless that has changed.
+    fn note_checked(&mut self, now: Now, current: &VersionedMetadata, fx: &mut Effects<AuditorEffect>) {
+        (self.asked, self.deadline) = (self.ids.allocate(), now.mono + ANSWER_TIMEOUT);
+        let (key, value) = (self.subject.ledger.key(), page::encode(&current.metadata.checked()));
+        let compare = vec![Compare::Version { key: key.clone(), version: current.version }];
+        let request = MetaRequest::Txn { compare, writes: vec![Write::Put { key, value }] };
+        fx.push(AuditorEffect::Meta { id: self.asked, request });
     }
 
     pub(super) fn handle_meta(
@@ -73,13 +93,14 @@ impl Refill {
         }
         match page::outcome(response) {
             MetadataOutcome::Current(None) => {
-                let (id, ledger) = (self.ids.allocate(), self.ledger);
-                fx.push(AuditorEffect::Bookie { to: self.node, request: BookieRequest::Delete { id, ledger } });
+                let (id, ledger) = (self.ids.allocate(), self.subject.ledger);
+                fx.push(AuditorEffect::Bookie { to: self.subject.node, request: BookieRequest::Delete { id, ledger } });
                 Some(Verdict::Gone)
             }
             MetadataOutcome::Current(Some(current)) => {
                 let Some((last, _)) = current.metadata.closed() else { return Some(Verdict::Open(current)) };
-                let here = current.metadata.fragments.iter().any(|fragment| fragment.bookies.contains(&self.node));
+                let here =
+                    current.metadata.fragments.iter().any(|fragment| fragment.bookies.contains(&self.subject.node));
                 if !here || last < EntryId(0) {
                     return Some(Verdict::Lacks(current, Vec::new()));
                 }
@@ -87,9 +108,8 @@ impl Refill {
                 self.ask(now, EntryId(0), fx);
                 None
             }
-            MetadataOutcome::Committed { .. } | MetadataOutcome::Conflict { .. } | MetadataOutcome::Unavailable => {
-                Some(Verdict::Silent)
-            }
+            MetadataOutcome::Committed { .. } => Some(Verdict::Checked),
+            MetadataOutcome::Conflict { .. } | MetadataOutcome::Unavailable => Some(Verdict::Silent),
         }
     }
 
@@ -119,8 +139,8 @@ impl Refill {
     fn ask(&mut self, now: Now, first: EntryId, fx: &mut Effects<AuditorEffect>) {
         (self.asked, self.deadline, self.first) = (self.ids.allocate(), now.mono + ANSWER_TIMEOUT, first);
         let range = EntryRange { first, end: self.end };
-        let request = BookieRequest::Missing { id: self.asked, ledger: self.ledger, range };
-        fx.push(AuditorEffect::Bookie { to: self.node, request });
+        let request = BookieRequest::Missing { id: self.asked, ledger: self.subject.ledger, range };
+        fx.push(AuditorEffect::Bookie { to: self.subject.node, request });
     }
 
     pub(super) fn owns(&self, id: RequestId) -> bool {
@@ -129,14 +149,46 @@ impl Refill {
 }
 
 impl Auditor {
+    /// A bookie that says that it has lost something, or one that may lack something without knowing it.
+    pub(super) fn next_to_ask(&mut self, now: Now) -> Option<Subject> {
+        let named = self.limbo.next(now);
+        let named = named.map(|(node, found, since)| Subject {
+            node,
+            ledger: found.ledger,
+            why: Why::Limbo { loss: found.loss, since },
+        });
+        named.or_else(|| {
+            let (node, ledger, last) = self.unchecked.next(now, &self.alive)?;
+            Some(Subject { node, ledger, why: Why::Unchecked(last) })
+        })
+    }
+
     /// It is known, or cannot be known now, what a ledger lacks on a bookie.
     pub(super) fn refill(&mut self, now: Now, verdict: Option<Verdict>, view: &View, fx: &mut Effects<AuditorEffect>) {
-        let (Phase::Asking { refill }, Some(verdict)) = (&self.phase, verdict) else { return };
-        let (node, ledger, loss, since) = (refill.node, refill.ledger, refill.loss, refill.since);
+        let (Phase::Asking { refill }, Some(verdict)) = (&mut self.phase, verdict) else { return };
+        let Subject { node, ledger, why } = refill.subject;
+        let (loss, since) = match why {
+            Why::Limbo { loss, since } => (loss, since),
+            Why::Unchecked(_) => (0, now.mono),
+        };
+        if let (Why::Unchecked(last), Verdict::Lacks(current, missing)) = (why, &verdict)
+            && missing.is_empty()
+        {
+            self.unchecked.complete(ledger, node); // Unchecked I1
+            if last == Last::Yes {
+                return refill.note_checked(now, current, fx);
+            }
+            self.refilled = None;
+            self.phase = Phase::Repairing { work: None, resume: now.mono };
+            return;
+        }
         let (key, options) = (ledger.key(), self.options.repair);
         self.phase = Phase::Repairing { work: None, resume: now.mono };
         let (work, ended) = match verdict {
-            Verdict::Gone => return self.end_refill(now, Ended::Repaired, fx),
+            Verdict::Gone | Verdict::Checked => {
+                self.unchecked.cleared(ledger);
+                return self.end_refill(now, Ended::Repaired, fx);
+            }
             Verdict::Silent => return self.end_refill(now, Ended::Failed(None), fx),
             Verdict::Open(current) => {
                 // I5: a loss that was marked fences its bookie, so a writer that lives has left it.
@@ -155,15 +207,20 @@ impl Auditor {
         self.go_on(now, ended, fx);
     }
 
-    /// If the work was on a ledger in limbo: what became of it.
+    /// If the work was on what a bookie lacked: what became of it.
     pub(super) fn end_refill(&mut self, now: Now, ended: Ended, fx: &mut Effects<AuditorEffect>) {
-        let Some((node, ledger)) = self.refilled.take() else { return };
-        match ended {
-            Ended::Repaired => self.limbo.lifted(node, ledger),
-            Ended::Closed => (), // Next time it can be refilled.
-            Ended::Failed(error) => {
+        let Some(Subject { node, ledger, why }) = self.refilled.take() else { return };
+        match (ended, why) {
+            (Ended::Repaired, Why::Limbo { .. }) => self.limbo.lifted(node, ledger),
+            (Ended::Repaired, Why::Unchecked(_)) => (), // It is asked once more.
+            (Ended::Closed, _) => (),                   // Next time it can be refilled.
+            (Ended::Failed(error), why) => {
                 let hopeless = error.filter(|error| matches!(error, RepairError::Unreadable { .. }));
-                if self.limbo.failed(now, node, ledger, hopeless.is_some()) {
+                let first = match why {
+                    Why::Limbo { .. } => self.limbo.failed(now, node, ledger, hopeless.is_some()),
+                    Why::Unchecked(_) => self.unchecked.failed(now, ledger, node) && hopeless.is_some(),
+                };
+                if first {
                     fx.push(AuditorEffect::Alarm { text: without_copies(node, ledger, hopeless) });
                 }
             }
@@ -172,6 +229,7 @@ impl Auditor {
     }
 
     pub(super) fn count_limbo(&mut self) {
+        self.stats.ledgers_unchecked = self.unchecked.count();
         let (in_limbo, without_copies) = self.limbo.counts();
         self.stats.ledgers_in_limbo = in_limbo;
         self.stats.ledgers_without_copies = without_copies + self.tries.unreadable();

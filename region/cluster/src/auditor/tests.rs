@@ -2,6 +2,7 @@
 
 mod limbo;
 mod space;
+mod unchecked;
 
 use super::*;
 use crate::{AliveRecord, NodeLoad, NodeRecord};

@@ -12,7 +12,7 @@ fn fragment(first_entry: i64, ids: &[u64]) -> Fragment {
 
 fn open(fragments: Vec<Fragment>) -> LedgerMetadata {
     let replication = ReplicationConfig::new(3, 2, 2).unwrap();
-    LedgerMetadata { state: LedgerState::Open, replication, fragments, created_ms: 5 }
+    LedgerMetadata { state: LedgerState::Open, replication, fragments, created_ms: 5, unchecked: false }
 }
 
 #[test]

@@ -1,0 +1,109 @@
+//! Ledgers that a recovery closed: their bookies may lack entries of which only the dead writer knew.
+//!
+//! **What**  Each bookie is asked what it lacks and gets it from the others. When all lack nothing, the metadata says so.
+//!
+//! **States**  of a ledger: found → its bookies asked one by one → cleared. Of a bookie: to be asked → complete; or failed → later.
+//!
+//! **Invariants**
+//! - I1  a bookie counts as complete only by its own answer that it lacks nothing.
+//! - I2  at most [`LEDGERS_MAX`](super::LEDGERS_MAX) ledgers are remembered; the others are found by a later look.
+//!
+//! **Not here**  The questions and the copying (`refill`).
+
+use super::LEDGERS_MAX;
+use base::{LedgerId, Mono, NodeId, Now, earliest};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How soon a ledger is tried again; doubled each time …
+const RETRY: Duration = Duration::from_secs(5);
+/// … so often at most.
+const DOUBLED_MAX: u32 = 6;
+
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    at: Mono,
+    failures: u32,
+}
+
+#[derive(Debug, Default)]
+struct Check {
+    /// Who is still to be asked, and when.
+    bookies: BTreeMap<NodeId, Turn>,
+    complete: BTreeSet<NodeId>,
+}
+
+/// The ledgers, as looks have found them.
+#[derive(Debug, Default)]
+pub(super) struct Unchecked {
+    ledgers: BTreeMap<LedgerId, Check>,
+}
+
+impl Unchecked {
+    /// What a look has found: these ledgers, and who their bookies are now.
+    pub(super) fn look(&mut self, now: Now, found: BTreeMap<LedgerId, BTreeSet<NodeId>>) {
+        self.ledgers.retain(|ledger, _| found.contains_key(ledger));
+        for (ledger, bookies) in found {
+            let check = self.ledgers.entry(ledger).or_default();
+            check.bookies.retain(|node, _| bookies.contains(node));
+            for node in bookies.difference(&check.complete) {
+                check.bookies.entry(*node).or_insert(Turn { at: now.mono, failures: 0 });
+            }
+        }
+        assert!(self.ledgers.len() <= LEDGERS_MAX, "Unchecked I2: {} ledgers", self.ledgers.len());
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.ledgers.len() as u64
+    }
+
+    /// When something can be asked of a live bookie.
+    pub(super) fn due(&self, alive: &BTreeSet<NodeId>) -> Option<Mono> {
+        let turns = self.ledgers.values().flat_map(|check| &check.bookies).filter(|(node, _)| alive.contains(node));
+        turns.fold(None, |first, (_, turn)| earliest(first, Some(turn.at)))
+    }
+
+    /// Whom to ask about which ledger, and whether nobody else is to be asked about it.
+    pub(super) fn next(&self, now: Now, alive: &BTreeSet<NodeId>) -> Option<(NodeId, LedgerId, Last)> {
+        self.ledgers.iter().find_map(|(ledger, check)| {
+            let mut turns = check.bookies.iter();
+            let (node, _) = turns.find(|(node, turn)| turn.at <= now.mono && alive.contains(node))?;
+            Some((*node, *ledger, if check.bookies.len() == 1 { Last::Yes } else { Last::No }))
+        })
+    }
+
+    /// The bookie lacks nothing of the ledger (I1).
+    pub(super) fn complete(&mut self, ledger: LedgerId, node: NodeId) {
+        if let Some(check) = self.ledgers.get_mut(&ledger) {
+            check.bookies.remove(&node);
+            check.complete.insert(node);
+        }
+    }
+
+    /// The ledger is deleted, or the metadata says that it was checked.
+    pub(super) fn cleared(&mut self, ledger: LedgerId) {
+        self.ledgers.remove(&ledger);
+    }
+
+    /// It could not be done now: the bookie is asked again later. Whether that is the first time.
+    pub(super) fn failed(&mut self, now: Now, ledger: LedgerId, node: NodeId) -> bool {
+        let Some(check) = self.ledgers.get_mut(&ledger) else { return false };
+        check.complete.remove(&node);
+        let turn = check.bookies.entry(node).or_insert(Turn { at: now.mono, failures: 0 });
+        turn.at = now.mono + RETRY * (1 << turn.failures.min(DOUBLED_MAX));
+        turn.failures += 1;
+        turn.failures == 1
+    }
+
+    /// Other nodes are alive: what failed may be possible.
+    pub(super) fn handle_alive(&mut self, now: Now) {
+        self.ledgers.values_mut().flat_map(|check| check.bookies.values_mut()).for_each(|turn| turn.at = now.mono);
+    }
+}
+
+/// Whether a bookie is the last one of its ledger that is to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Last {
+    Yes,
+    No,
+}
