@@ -54,6 +54,8 @@ pub enum Bug {
     /// Cluster: a ledger's metadata is written whatever somebody else has written meanwhile. In regions of three nodes nearly
     /// every entry is on every node, so that a wrong ensemble seldom hurts: hunted in the ledger world too, with up to five.
     LedgerWithoutCompare,
+    /// Cluster: what a recovery says of the ledger that it closed, that its copies are to be checked, is lost.
+    CheckForgotten,
     /// Cluster: who is up and who owns what is written whatever somebody else has written meanwhile. Guard, chain and fences
     /// protect what is stored; what breaks are owners (`cluster::View` I3), which the checker looks at.
     OwnersWithoutCompare,
@@ -88,13 +90,14 @@ const SHELL: [Bug; 15] = [
     Bug::QuotaIgnored,
 ];
 
-const CLUSTER: [Bug; 10] = [
+const CLUSTER: [Bug; 11] = [
     Bug::FenceLost,
     Bug::SilenceCountsAsCopy,
     Bug::SilenceDenies,
     Bug::OwnerGuardIgnored,
     Bug::ChainWithoutCompare,
     Bug::LedgerWithoutCompare,
+    Bug::CheckForgotten,
     Bug::OwnersWithoutCompare,
     Bug::StaleReads,
     Bug::ChangeNotTold,
@@ -117,7 +120,7 @@ impl Bug {
     /// Mistakes of the shell.
     pub const SHELL: [Self; 15] = SHELL;
     /// Mistakes that only regions of several nodes can make.
-    pub const CLUSTER: [Self; 10] = CLUSTER;
+    pub const CLUSTER: [Self; 11] = CLUSTER;
 
     /// Every mistake that whole regions can make.
     pub fn all() -> Vec<Self> {

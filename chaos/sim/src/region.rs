@@ -9,6 +9,7 @@ use bookie::LedgerListing;
 use broker::Broker;
 use bytes::Bytes;
 use cluster::{AliveRecord, NodeRecord, OwnerRecord};
+use ledger::LedgerMetadata;
 use meta_api::{MetaEvent, MetaRequest, MetaResponse, MetaState, Write};
 use std::collections::{BTreeSet, VecDeque};
 use tenancy::keys::{self, Key};
@@ -119,6 +120,14 @@ impl Region {
         let seen = |event: &MetaEvent| prefixes.iter().any(|prefix| event.key.starts_with(prefix));
         self.changes.extend(events.into_iter().filter(seen));
         response
+    }
+
+    /// All ledgers, as the metadata has them.
+    pub(crate) fn ledgers(&self) -> impl Iterator<Item = (LedgerId, LedgerMetadata)> {
+        self.meta.iter_prefix(keys::LEDGERS).filter_map(|(key, found)| match Key::parse(key) {
+            Some(Key::Ledger(ledger)) => Some((ledger, serde_json::from_slice(&found.value).ok()?)),
+            _ => None,
+        })
     }
 
     /// Whom the metadata names as the owner under a key of [`keys::OWNERS`].

@@ -3,6 +3,7 @@
 use crate::bugs::Bug;
 use base::{EntryData, Position};
 use bytes::Bytes;
+use ledger::LedgerMetadata;
 use meta_api::{Compare, MetaRequest, Write};
 use std::collections::BTreeMap;
 use tenancy::keys;
@@ -127,6 +128,7 @@ impl Mistakes {
             }
             Compare::Exists { .. } | Compare::NoneWithPrefix { .. } => true,
         };
+        let writes = if self.is(Bug::CheckForgotten) { writes.into_iter().map(without_mark).collect() } else { writes };
         MetaRequest::Txn { compare: compare.into_iter().filter(is_kept).collect(), writes }
     }
 
@@ -151,6 +153,19 @@ impl Mistakes {
             }
             _ => None,
         }
+    }
+}
+
+/// The write of a ledger's record, as one whose copies need no check.
+fn without_mark(write: Write) -> Write {
+    match write {
+        Write::Put { key, value } if key.starts_with(keys::LEDGERS) => {
+            let checked = serde_json::from_slice(&value)
+                .ok()
+                .and_then(|found: LedgerMetadata| serde_json::to_vec(&found.checked()).ok());
+            Write::Put { key, value: checked.map_or(value, Bytes::from) }
+        }
+        other => other,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::requests::Requests;
 use admin::{AdminApi, AdminEffect, HttpId, HttpRequest, HttpResponse};
 use base::{Effects, Mono, NodeId, Now, OwnerId, RegionName, RequestId, TopicName, earliest};
 use bookie::disk::{DiskEvent, DiskOp};
-use bookie::{Bookie, BookieEffect, BookieStats, LedgerListing};
+use bookie::{Bookie, BookieEffect, LedgerListing};
 use broker::Broker;
 use broker::io::{BrokerEffect, BrokerInput, ConnId, ConnInfo, Outgoing};
 use cluster::{Auditor, AuditorEffect, AuditorOptions, BalanceOptions, Balancer};
@@ -257,8 +257,8 @@ impl Node {
         self.auditor.set_options(options);
     }
 
-    pub fn bookie_stats(&self) -> BookieStats {
-        self.bookie.stats()
+    pub fn bookie(&self) -> &Bookie {
+        &self.bookie
     }
 
     /// Handles one input to its end.

@@ -152,6 +152,18 @@ impl LedgerMetadata {
         seats.filter(|node| *node != VACANT).collect()
     }
 
+    /// Whether a bookie is to have a copy of any entry of the range, which is below the end of the ledger.
+    pub fn is_wanted(&self, node: NodeId, range: EntryRange) -> bool {
+        self.fragments.iter().any(|fragment| {
+            let end = self.fragment_end(fragment.first_entry).unwrap_or(range.end);
+            let (first, end) = (range.first.max(fragment.first_entry), range.end.min(end));
+            // In so many entries in a row every slot has its turn.
+            let end = end.0.min(first.0 + i64::from(self.replication.ensemble()));
+            let mut seats = fragment.bookies.iter().zip(0..).filter(|(seated, _)| **seated == node);
+            seats.any(|(_, slot)| (first.0..end).any(|at| self.replication.write_set(EntryId(at)).contains(slot)))
+        })
+    }
+
     /// The last entry and the length of a closed ledger.
     pub fn closed(&self) -> Option<(EntryId, u64)> {
         match self.state {

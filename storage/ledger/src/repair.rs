@@ -92,6 +92,8 @@ pub struct LedgerRepair {
     attempts: u32,
     /// Failed reads in a row; above the bound for good once something was passed over.
     unread: u32,
+    /// The question whether the ledger is still there: bookies that deny an entry may have been told that it is not.
+    looked: Option<RequestId>,
     /// What was passed over in the fragments that are done.
     unreadable: Vec<EntryRange>,
     /// No read before this (I5).
@@ -132,6 +134,7 @@ impl LedgerRepair {
             short: false,
             attempts: 0,
             unread: 0,
+            looked: None,
             unreadable: Vec::new(),
             paced_until,
             entries: 0,
@@ -169,13 +172,27 @@ impl LedgerRepair {
             (Phase::Telling { id: told, .. }, BookieResponse::Repaired { id, lifted: true, .. }) if *told == id => {
                 self.done(fx);
             }
-            // Late answers. A bookie that cannot lift its limbo yet is asked again at the deadline.
+            // It has lost or met something since, or cannot say: others need not wait for it.
+            (Phase::Telling { id: told, .. }, BookieResponse::Repaired { id, .. }) if *told == id => {
+                if let RepairWork::Refill { bookie, .. } = self.work {
+                    self.fail(RepairError::BookieUnavailable { ledger: self.ledger, bookie }, fx);
+                }
+            }
+            // Late answers.
             (Phase::Copying(_) | Phase::Swapping { .. } | Phase::Telling { .. } | Phase::Ended, _) => (),
         }
     }
 
     /// The answer to a metadata request of this machine; others are ignored.
     pub fn handle_metadata(&mut self, now: Now, id: RequestId, outcome: MetadataOutcome, fx: &mut RepairEffects) {
+        if self.looked == Some(id) && !matches!(self.phase, Phase::Ended) {
+            self.looked = None;
+            // Any other change is met by the next swap (I3).
+            if outcome == MetadataOutcome::Current(None) {
+                self.end(RepairEvent::Deleted, fx);
+            }
+            return;
+        }
         let Phase::Swapping { cas, .. } = &mut self.phase else { return };
         match cas.handle(self.reader.ids(), now, id, outcome, fx) {
             CasVerdict::Pending => (),
@@ -358,6 +375,11 @@ impl LedgerRepair {
                 }
                 Err(_) if copying.is_unbounded() => copying.end_here(),
                 Err(_) => {
+                    if self.unread == 0 {
+                        let id = self.reader.ids().allocate();
+                        self.looked = Some(id);
+                        fx.push(LedgerEffect::ReadMetadata { id, ledger: self.ledger });
+                    }
                     self.unread = self.unread.saturating_add(1);
                     if self.unread > self.options.attempts_max {
                         let bookies = sources(&self.metadata, copying);

@@ -100,7 +100,12 @@ impl Consumer {
     /// Everything it got is acknowledged and answered, and what it went back to came again.
     pub fn is_quiet(&self) -> bool {
         let holds = !self.held.is_empty() && self.plan.acking != Acking::Never;
-        !holds && self.asked.is_empty() && self.seeking.is_none() && self.newest == self.newest_now
+        !holds && self.asked.is_empty() && self.is_back()
+    }
+
+    /// What it went back to came again.
+    pub fn is_back(&self) -> bool {
+        self.seeking.is_none() && self.newest == self.newest_now
     }
 
     /// For people who wonder why a run does not end.

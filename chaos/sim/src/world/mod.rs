@@ -12,6 +12,7 @@
 //! **Not here**  Judging (`check`), what a seed decides (`options`).
 
 mod clients;
+mod copies;
 mod nemesis;
 mod owners;
 mod peers;
@@ -341,7 +342,7 @@ impl World {
 
     fn look(&mut self) {
         let rest = match self.phase {
-            Phase::Healed { .. } => self.is_at_rest(),
+            Phase::Healed { .. } => self.is_at_rest() && self.lacking_copy().is_none(),
             Phase::ReadBack { .. } => self.has_read_back(),
             _ => false,
         };

@@ -49,7 +49,11 @@ impl World {
     }
 
     pub(super) fn has_read_back(&mut self) -> bool {
-        self.missing().is_none()
+        let back = self.clients.iter().all(|client| match client {
+            Client::Producer(_) => true,
+            Client::Consumer(consumer) => consumer.is_back(),
+        });
+        back && self.missing().is_none()
     }
 
     /// A subscription that has not got everything.
@@ -86,6 +90,9 @@ impl World {
                 }
                 _ => (),
             }
+        }
+        if let Some(lacking) = self.lacking_copy() {
+            text.push_str(&format!("; {lacking}"));
         }
         self.history.unfinished = Some(text);
         self.phase = Phase::Over;

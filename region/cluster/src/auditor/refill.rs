@@ -172,7 +172,7 @@ impl Auditor {
             Why::Unchecked(_) => (0, now.mono),
         };
         if let (Why::Unchecked(last), Verdict::Lacks(current, missing)) = (why, &verdict)
-            && missing.is_empty()
+            && !missing.iter().any(|range| current.metadata.is_wanted(node, *range))
         {
             self.unchecked.complete(ledger, node); // Unchecked I1
             if last == Last::Yes {

@@ -109,6 +109,13 @@ impl Bookie {
     }
 
     pub(super) fn answer_missing(&self, to: NodeId, id: RequestId, ledger: LedgerId, asked: EntryRange, fx: &mut Fx) {
+        let (ranges, until) = self.missing(ledger, asked);
+        respond(to, BookieResponse::Missing { id, ledger, until, ranges }, fx);
+    }
+
+    /// Which entries of the range are not here, or cannot be read, as far as the entry that comes with them: the end of the range
+    /// or where an answer is full; its beginning while nobody knows what was lost.
+    pub fn missing(&self, ledger: LedgerId, asked: EntryRange) -> (Vec<EntryRange>, EntryId) {
         let (mut ranges, mut until) = (Vec::new(), asked.first);
         if !self.limbo.is_whole() {
             until = asked.end.max(asked.first);
@@ -129,7 +136,7 @@ impl Bookie {
                 }
             }
         }
-        respond(to, BookieResponse::Missing { id, ledger, until, ranges }, fx);
+        (ranges, until)
     }
 }
 

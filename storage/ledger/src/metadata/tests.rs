@@ -16,6 +16,19 @@ fn open(fragments: Vec<Fragment>) -> LedgerMetadata {
 }
 
 #[test]
+fn a_bookie_is_wanted_where_it_sits_and_its_turn_comes() {
+    let replication = ReplicationConfig::new(3, 2, 2).unwrap();
+    let fragments = vec![fragment(0, &[1, 2, 3]), fragment(10, &[4, 2, 3])];
+    let metadata = LedgerMetadata { replication, ..open(fragments) };
+    let wanted =
+        |node, first, end| metadata.is_wanted(NodeId(node), EntryRange { first: EntryId(first), end: EntryId(end) });
+    // Entry 0 is for slots 0 and 1, entry 1 for 1 and 2, entry 2 for 2 and 0.
+    assert_eq!([0, 1, 2].map(|entry| wanted(1, entry, entry + 1)), [true, false, true]);
+    assert!(wanted(1, 1, 3) && wanted(1, 8, 11) && !wanted(1, 10, 20));
+    assert!(wanted(4, 0, 13) && !wanted(4, 0, 10) && !wanted(7, 0, 20) && !wanted(2, 5, 5));
+}
+
+#[test]
 fn records_that_break_a_rule_are_refused() {
     let bookies = |first_entry, bookies| MetadataError::FragmentBookies { first_entry, bookies, ensemble: 3 };
     let table = [

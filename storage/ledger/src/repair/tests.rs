@@ -35,6 +35,7 @@ struct Setup {
     repair: Option<LedgerRepair>,
     now: u64,
     store: VersionedMetadata,
+    deleted: bool,
     /// What each bookie that is up holds.
     bookies: BTreeMap<NodeId, BTreeMap<EntryId, EntryData>>,
     /// What an add is answered.
@@ -60,6 +61,7 @@ impl Setup {
             repair: None,
             now: 0,
             store: VersionedMetadata { metadata, version: 1 },
+            deleted: false,
             bookies,
             outcome: AddOutcome::Stored,
             reads: Vec::new(),
@@ -112,7 +114,10 @@ impl Setup {
                     };
                     repair.handle_metadata(ms(self.now), id, outcome, &mut next);
                 }
-                LedgerEffect::ReadMetadata { .. } => panic!("the store always answers"),
+                LedgerEffect::ReadMetadata { id, .. } => {
+                    let found = (!self.deleted).then(|| self.store.clone());
+                    repair.handle_metadata(ms(self.now), id, MetadataOutcome::Current(found), &mut next);
+                }
                 LedgerEffect::Event(event) => self.events.push(event),
             }
             self.perform(next);
@@ -437,6 +442,15 @@ fn a_bookie_that_does_not_answer_costs_its_timeout_once_when_entries_are_passed_
     assert_eq!(setup.bookies[&NodeId(2)].len(), 7);
     // Three tries and their pauses, 1 s for the bytes, and for each of the three one silent read and one question.
     assert!(setup.now <= 3 * 100 + 1_000 + 3 * 50 + 50 + 100, "{} ms", setup.now);
+}
+
+#[test]
+fn a_ledger_that_was_deleted_meanwhile_keeps_nobody_waiting() {
+    let mut setup = Setup::new(CLOSED);
+    setup.bookies.values_mut().for_each(BTreeMap::clear);
+    setup.deleted = true;
+    setup.start(Setup::replace(&[1], &[7]));
+    assert_eq!((setup.run(), setup.now), (RepairEvent::Deleted, 0), "before the first pause");
 }
 
 #[test]
