@@ -11,7 +11,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ pub fn run(scenario: &str) -> anyhow::Result<()> {
 /// killed: `None`.
 fn wait(mut child: Child, longest: Duration) -> anyhow::Result<Option<ExitStatus>> {
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a process without a number")?;
-    let (sender, ended) = channel();
+    let (sender, ended) = sync_channel(1);
     thread::spawn(move || sender.send(child.wait()));
     if let Ok(status) = ended.recv_timeout(longest) {
         return Ok(Some(status?));
