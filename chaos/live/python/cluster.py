@@ -2,22 +2,10 @@
 
 import os
 import signal
-import socket
 import subprocess
 
 import pulsar
-from region import BINARY, QUIET, Region, first_line, parse, run, until
-
-
-def free_ports(count):
-    """Ports that nobody listens on now; they are held until all are found, so that none is given twice."""
-    held = [socket.socket() for _ in range(count)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
+from region import BINARY, QUIET, Region, first_line, free_ports, parse, run, until
 
 
 class Node(Region):

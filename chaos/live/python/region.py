@@ -2,8 +2,10 @@
 
 import json
 import os
+import random
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,7 +27,7 @@ class Region:
     def __init__(self, folder, name="standalone", *flags, logs=None):
         self.name, self.folder, self.flags = name, os.path.join(folder, name), list(flags)
         self.logs = logs or self.folder
-        self.ports = {"pulsar": 0, "http": 0, "quic": 0}
+        self.ports = dict(zip(("pulsar", "http", "quic"), free_ports(3)))
         self.token = None
         self.start()
 
@@ -102,6 +104,28 @@ class Region:
     def logged(self):
         with open(self.log.name, errors="replace") as log:
             return log.read()
+
+
+def free_ports(count):
+    """Ports that nobody listens on now; they are held until all are found, so that none is given twice. They are not of those
+    that the system gives to clients: such a one could be taken while its server is down."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        first, last = map(int, file.read().split())
+    ports = range(10_000, 65_536)
+    ports = [port for port in ports if not first <= port <= last] or ports
+    held = []
+    while len(held) < count:
+        one = socket.socket()
+        try:
+            one.bind(("127.0.0.1", random.choice(ports)))
+        except OSError:
+            one.close()
+        else:
+            held.append(one)
+    found = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return found
 
 
 def first_line(process, seconds=60):
