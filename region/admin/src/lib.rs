@@ -23,6 +23,7 @@ mod namespace_policies;
 mod namespace_work;
 mod namespaces;
 mod nodes;
+mod only_copies;
 mod permissions;
 mod policy;
 mod probes;

@@ -4,10 +4,12 @@
 //! of the metadata takes it out of the voters. The key of its cookie stays, so that its disk cannot join under that number or
 //! another.
 //!
-//! **Not here**  The members of the metadata (`server`), bundles of nodes that are gone (`cluster`), copies that went with it.
+//! **Not here**  The members of the metadata (`server`), bundles of nodes that are gone (`cluster`), copies that go with it
+//! (`only_copies`).
 
 use crate::answer::{Refusal, json, no_content};
 use crate::call::Call;
+use crate::only_copies::require_others;
 use crate::record::{Edit, edit_record};
 use crate::step::{Context, Next, Step};
 use base::NodeId;
@@ -75,6 +77,10 @@ fn describe(core: &Core, node: NodeId, record: &NodeRecord, up: bool, bundles: u
 pub(crate) fn remove(_context: &Context<'_>, call: Call) -> Next {
     let node = NodeId(call.number("node")?);
     let force = call.flag("force");
+    if force { take_out(node, force) } else { require_others(node, move |_| take_out(node, force)) }
+}
+
+fn take_out(node: NodeId, force: bool) -> Next {
     let key = keys::node_key(node);
     edit_record(key.clone(), move |context, found| {
         let unknown = || Refusal::new(404, format!("the region has no node {node}: `cluster status` lists its nodes"));

@@ -100,7 +100,8 @@ pub(crate) fn purge(prefix: String, then: impl FnOnce(&Context<'_>) -> Next + Se
     })
 }
 
-fn refused(key: &str, response: MetaResponse) -> Refusal {
+/// What is said when the metadata does not do what was asked of it.
+pub(crate) fn refused(key: &str, response: MetaResponse) -> Refusal {
     match response {
         MetaResponse::Unavailable { reason } => Refusal::new(
             503,

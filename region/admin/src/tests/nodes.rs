@@ -2,8 +2,9 @@
 
 use super::bed::Bed;
 use crate::Method::{Delete, Put};
-use base::{NamespaceName, NodeId};
-use cluster::{NodeRecord, OwnerRecord};
+use base::{EntryId, LedgerId, NamespaceName, NodeId};
+use cluster::{AliveRecord, NodeRecord, OwnerRecord};
+use ledger::{LedgerMetadata, LedgerState, ReplicationConfig};
 use meta_api::{MetaRequest, MetaResponse};
 use serde_json::json;
 use tenancy::{BundleRange, keys};
@@ -75,6 +76,24 @@ fn a_node_that_is_down_is_removed_unless_the_metadata_would_lose_its_majority() 
     bed.ok(Delete, "/admin/v2/cluster/nodes/2?force=true", "");
     let (status, reason) = bed.refused(Delete, "/admin/v2/cluster/nodes/1?force=true", "");
     assert!(status == 412 && reason.contains("the only one"), "{status} {reason}");
+}
+
+#[test]
+fn a_node_with_the_only_copies_within_reach_is_removed_only_by_force() {
+    let mut bed = Bed::of_nodes(4);
+    [3, 4].into_iter().for_each(|node| bed.delete(keys::alive_key(NodeId(node))));
+    // More ledgers than are asked for at once; the last one has no copy elsewhere.
+    for (ledger, bookies) in (1..=600).map(|ledger| (ledger, [1, 3, 4])).chain([(601, [3, 4, 0])]) {
+        let replication = ReplicationConfig::new(3, 3, 2).unwrap();
+        let metadata = LedgerMetadata::new(replication, bookies.map(NodeId).to_vec(), 0).unwrap();
+        let closed = LedgerMetadata { state: LedgerState::Closed { last_entry: EntryId(9), length: 0 }, ..metadata };
+        bed.put(LedgerId(ledger).key(), serde_json::to_vec(&closed).unwrap().into());
+    }
+    let (status, reason) = bed.refused(Delete, "/admin/v2/cluster/nodes/3", "");
+    assert!(status == 412 && reason.contains("ledger 601") && reason.contains("--force"), "{status} {reason}");
+    bed.put(keys::alive_key(NodeId(4)), AliveRecord { incarnation: 1 }.encode());
+    bed.ok(Delete, "/admin/v2/cluster/nodes/3", "");
+    bed.ok(Delete, "/admin/v2/cluster/nodes/4?force=true", "");
 }
 
 #[test]
