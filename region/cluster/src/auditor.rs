@@ -211,7 +211,7 @@ impl Auditor {
         if alive != self.alive || takers != self.takers {
             (self.alive, self.takers, self.looks) = (alive, takers, 0);
             self.limbo.handle_alive(now, &self.alive);
-            self.unchecked.handle_alive(now);
+            self.unchecked.handle_alive(now, &self.alive);
             self.tries.forget();
             self.count_limbo();
             if let Phase::Waiting { due } = &mut self.phase {
@@ -279,7 +279,7 @@ impl Auditor {
 
     fn phase_deadline(&self) -> Option<Mono> {
         match &self.phase {
-            Phase::Waiting { due } => earliest(Some(*due), earliest(self.limbo.due(), self.unchecked.due(&self.alive))),
+            Phase::Waiting { due } => earliest(Some(*due), earliest(self.limbo.due(), self.unchecked.due())),
             Phase::Listing { deadline, .. } => Some(*deadline),
             Phase::Asking { refill } => Some(refill.deadline),
             Phase::Repairing { work: Some(work), .. } => work.next_deadline(),

@@ -37,6 +37,10 @@ struct Check {
 #[derive(Debug, Default)]
 pub(super) struct Unchecked {
     ledgers: BTreeMap<LedgerId, Check>,
+    /// Where the next turn is looked for first: those before it wait for bookies that are down.
+    from: LedgerId,
+    /// When something can be asked of a live bookie, as found last.
+    due: Option<Mono>,
 }
 
 impl Unchecked {
@@ -57,19 +61,30 @@ impl Unchecked {
         self.ledgers.len() as u64
     }
 
-    /// When something can be asked of a live bookie.
-    pub(super) fn due(&self, alive: &BTreeSet<NodeId>) -> Option<Mono> {
-        let turns = self.ledgers.values().flat_map(|check| &check.bookies).filter(|(node, _)| alive.contains(node));
-        turns.fold(None, |first, (_, turn)| earliest(first, Some(turn.at)))
+    /// When something can be asked of a live bookie, as it was when nothing could be asked.
+    pub(super) fn due(&self) -> Option<Mono> {
+        self.due
     }
 
     /// Whom to ask about which ledger, and whether nobody else is to be asked about it.
-    pub(super) fn next(&self, now: Now, alive: &BTreeSet<NodeId>) -> Option<(NodeId, LedgerId, Last)> {
-        self.ledgers.iter().find_map(|(ledger, check)| {
+    pub(super) fn next(&mut self, now: Now, alive: &BTreeSet<NodeId>) -> Option<(NodeId, LedgerId, Last)> {
+        let turn = |(ledger, check): (&LedgerId, &Check)| {
             let mut turns = check.bookies.iter();
             let (node, _) = turns.find(|(node, turn)| turn.at <= now.mono && alive.contains(node))?;
             Some((*node, *ledger, if check.bookies.len() == 1 { Last::Yes } else { Last::No }))
-        })
+        };
+        let mut behind = self.ledgers.range(self.from..);
+        let found = behind.find_map(turn).or_else(|| self.ledgers.range(..self.from).find_map(turn));
+        self.from = found.map_or(LedgerId(0), |(_, ledger, _)| ledger);
+        if found.is_none() {
+            self.find_due(alive);
+        }
+        found
+    }
+
+    fn find_due(&mut self, alive: &BTreeSet<NodeId>) {
+        let turns = self.ledgers.values().flat_map(|check| &check.bookies).filter(|(node, _)| alive.contains(node));
+        self.due = turns.fold(None, |first, (_, turn)| earliest(first, Some(turn.at)));
     }
 
     /// The bookie lacks nothing of the ledger (I1).
@@ -96,8 +111,9 @@ impl Unchecked {
     }
 
     /// Other nodes are alive: what failed may be possible.
-    pub(super) fn handle_alive(&mut self, now: Now) {
+    pub(super) fn handle_alive(&mut self, now: Now, alive: &BTreeSet<NodeId>) {
         self.ledgers.values_mut().flat_map(|check| check.bookies.values_mut()).for_each(|turn| turn.at = now.mono);
+        self.find_due(alive);
     }
 }
 
