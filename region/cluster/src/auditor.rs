@@ -21,6 +21,7 @@
 //!   them: a writer that lives would have changed its ensemble long before.
 //! - I6  nothing is copied to a node whose disk is full, as it says; when it has space again, it is looked at at once.
 //! - I7  a ledger whose repair failed waits, longer each time, while the others go on.
+//! - I8  a look that is due comes before the next bookie is asked what it lacks, however many are to be asked.
 //!
 //! **Not here**  The copying and the compare-and-put of one ledger (`work`, `ledger::LedgerRepair`).
 //!
@@ -119,6 +120,8 @@ pub struct Auditor {
     alive: BTreeSet<NodeId>,
     takers: BTreeSet<NodeId>,
     phase: Phase,
+    /// When the next look is due; not known before what the last one found is repaired.
+    look_at: Option<Mono>,
     /// What is to be repaired, in this order.
     queue: VecDeque<Lacking>,
     tries: Tries,
@@ -149,6 +152,7 @@ impl Auditor {
             alive: BTreeSet::new(),
             takers: BTreeSet::new(),
             phase: Phase::Waiting { due: Mono::default() },
+            look_at: None,
             queue: VecDeque::new(),
             tries: Tries::default(),
             limbo: Limbo::default(),
@@ -187,7 +191,7 @@ impl Auditor {
         self.tries = Tries::default();
         self.looks = 0;
         (self.limbo, self.unchecked, self.refilled) = (Limbo::new(now.mono + SETTLE), Unchecked::default(), None);
-        self.phase = Phase::Waiting { due: now.mono + SETTLE }; // I1
+        self.wait_until(now.mono + SETTLE); // I1
         (self.stats.ledgers, self.stats.entries, self.stats.entries_below_ack_quorum) = (0, 0, 0);
         self.count_limbo();
         self.handle_view(now, view);
@@ -214,8 +218,10 @@ impl Auditor {
             self.unchecked.handle_alive(now, &self.alive);
             self.tries.forget();
             self.count_limbo();
-            if let Phase::Waiting { due } = &mut self.phase {
-                *due = (*due).min(now.mono + SETTLE);
+            let soon = earliest(self.look_at, Some(now.mono + SETTLE));
+            self.look_at = soon;
+            if let (Phase::Waiting { due }, Some(soon)) = (&mut self.phase, soon) {
+                *due = (*due).min(soon);
             }
         }
     }
@@ -297,9 +303,8 @@ impl Auditor {
             return;
         }
         match &mut self.phase {
-            Phase::Waiting { .. } if self.alone => self.repair_next(now, view, fx),
+            Phase::Waiting { .. } => self.repair_next(now, view, fx),
             Phase::Asking { .. } => self.refill(now, Some(Verdict::Silent), view, fx),
-            Phase::Waiting { .. } => self.ask_page(now, Box::default(), fx),
             Phase::Listing { .. } => self.wait(now, AGAIN),
             Phase::Repairing { work: Some(work), .. } => {
                 let ended = work.on_deadline(now, fx);
@@ -316,15 +321,23 @@ impl Auditor {
     // ---- looking ----
 
     fn wait(&mut self, now: Now, pause: Duration) {
+        self.wait_until(self.next_look(now, pause));
+    }
+
+    fn wait_until(&mut self, due: Mono) {
+        (self.look_at, self.phase) = (Some(due), Phase::Waiting { due });
+    }
+
+    fn next_look(&self, now: Now, pause: Duration) -> Mono {
         // The end of a grace period is a reason to look.
         let ripe = self.down.values().map(|since| *since + self.options.grace).filter(|at| *at > now.mono);
         let due = ripe.fold(self.tries.next(now), |first, at| earliest(first, Some(at)));
-        let due = earliest(due, Some(now.mono + pause)).unwrap_or(now.mono + pause);
-        self.phase = Phase::Waiting { due };
+        earliest(due, Some(now.mono + pause)).unwrap_or(now.mono + pause)
     }
 
     fn ask_page(&mut self, now: Now, found: Box<Found>, fx: &mut Effects<AuditorEffect>) {
         assert!(self.leading, "Auditor I1: only a leader lists");
+        self.look_at = None;
         let id = next_id(self.owner, &mut self.seq);
         let request = MetaRequest::Range { prefix: keys::LEDGERS.to_owned(), after: found.after.clone(), limit: PAGE };
         fx.push(AuditorEffect::Meta { id, request });
@@ -389,19 +402,7 @@ impl Auditor {
     fn repair_next(&mut self, now: Now, view: &View, fx: &mut Effects<AuditorEffect>) {
         assert!(self.leading, "Auditor I1: only a leader repairs");
         let Some(next) = self.queue.pop_front() else {
-            if let Some(subject) = self.next_to_ask(now) {
-                let ids = self.new_machine();
-                self.refilled = Some(subject);
-                self.phase = Phase::Asking { refill: Box::new(Refill::start(ids, subject, now, fx)) };
-                return;
-            }
-            // Ledgers whose owner is gone are recovered, and then named, in the moments after.
-            let pause = match (self.progressed, self.stats.ledgers) {
-                (true, _) => SETTLE,
-                (false, 0) if self.looks == AGAIN_DOUBLED_MAX => self.options.every,
-                (false, _) => AGAIN * (1 << self.looks),
-            };
-            return self.wait(now, pause);
+            return self.idle(now, fx);
         };
         let kept = self.lost(now, view);
         let lost = next.bookies.iter().filter(|node| kept.is_lost(**node)).copied().collect();

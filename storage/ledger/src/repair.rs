@@ -172,7 +172,7 @@ impl LedgerRepair {
             (Phase::Telling { id: told, .. }, BookieResponse::Repaired { id, lifted: true, .. }) if *told == id => {
                 self.done(fx);
             }
-            // It has lost or met something since, or cannot say: others need not wait for it.
+            // It has lost or met something since, cannot say, or has too much to do: others need not wait for it.
             (Phase::Telling { id: told, .. }, BookieResponse::Repaired { id, .. }) if *told == id => {
                 if let RepairWork::Refill { bookie, .. } = self.work {
                     self.fail(RepairError::BookieUnavailable { ledger: self.ledger, bookie }, fx);

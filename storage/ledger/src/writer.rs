@@ -9,8 +9,7 @@
 //! - I3  the LAC only grows; it covers entry e only when every entry ≤ e has ack_quorum acks from its own write set.
 //! - I4  after Fenced or Closed nothing is confirmed; a late ack is ignored, a pending add ends as unknown, not failed.
 //! - I5  a new ensemble starts at LAC + 1 and is used only once its compare-and-put won.
-//! - I6  pending adds ≤ `options.pending_adds_max`, their bytes ≤ `options.pending_bytes_max` (or one single entry); what is
-//!   kept for the newcomers of an ensemble change is bounded in the same way.
+//! - I6  pending adds ≤ `options.pending_adds_max`, their bytes ≤ `options.pending_bytes_max` (or one single entry).
 //! - I7  while an ensemble change is under way only bookies of both ensembles count, so that whatever is confirmed
 //!   meanwhile has its ack quorum in whichever of the two a recovery finds.
 //! - I8  the ledger is closed by its writer only when nothing is pending, at its LAC; the copies that lack then are named.
@@ -372,7 +371,7 @@ impl LedgerWriter {
             let missing = self.metadata.replication.write_set(entry).without(add.acked());
             self.slots.record_confirmed(entry, missing.without(self.metadata.last_fragment().vacant()));
             if let Some(change) = &mut self.change {
-                change.keep(entry, add.data, self.options.pending_bytes_max);
+                change.keep(entry, add.data);
             }
             fx.push(LedgerEffect::Event(WriterEvent::Confirmed { ctx: add.ctx, entry }));
         }

@@ -14,6 +14,7 @@
 
 use super::{AuditorEffect, LEDGERS_MAX};
 use base::{Effects, LedgerId, Mono, NodeId, Now, RequestId, earliest};
+use ledger::RepairError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wire::bookie::{BookieRequest, InLimbo, LimboFound};
@@ -22,7 +23,7 @@ use wire::bookie::{BookieRequest, InLimbo, LimboFound};
 const EVERY: Duration = Duration::from_secs(10);
 /// … and how soon again while one cannot say yet.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How soon a ledger is tried again; doubled each time …
+/// How soon a ledger is tried again; doubled each time that its repair failed …
 const RETRY: Duration = Duration::from_secs(20);
 /// … so often at most.
 const DOUBLED_MAX: u32 = 5;
@@ -141,12 +142,14 @@ impl Limbo {
         self.find_due();
     }
 
-    /// It could not be done now. `hopeless`: no other bookie has what lacks. Whether that is new.
-    pub(super) fn failed(&mut self, now: Now, node: NodeId, ledger: LedgerId, hopeless: bool) -> bool {
+    /// It could not be done now: it has failed, or the ledger is still written or its bookie silent. Whether it is
+    /// new that no other bookie has what lacks.
+    pub(super) fn failed(&mut self, now: Now, node: NodeId, ledger: LedgerId, error: Option<RepairError>) -> bool {
         let mut new = false;
+        let hopeless = matches!(error, Some(RepairError::Unreadable { .. }));
         if let Some(tried) = self.tried.get_mut(&(node, ledger)) {
             tried.again_at = now.mono + RETRY * (1 << tried.times.min(DOUBLED_MAX));
-            tried.times += 1;
+            tried.times += u32::from(error.is_some());
             new = hopeless && !tried.hopeless;
             tried.hopeless = hopeless;
         }

@@ -10,7 +10,9 @@
 
 use super::unchecked::Last;
 use super::work::{Ended, Work};
-use super::{ANSWER_TIMEOUT, Auditor, AuditorEffect, Phase, UNWRITTEN_AFTER, page, placement};
+use super::{
+    AGAIN, AGAIN_DOUBLED_MAX, ANSWER_TIMEOUT, Auditor, AuditorEffect, Phase, SETTLE, UNWRITTEN_AFTER, page, placement,
+};
 use crate::View;
 use base::{Effects, EntryId, LedgerId, Mono, NodeId, Now, RequestId};
 use ledger::{MetadataOutcome, RepairError, RepairWork, RequestIds, VersionedMetadata};
@@ -149,8 +151,30 @@ impl Refill {
 }
 
 impl Auditor {
+    /// What the last look found is repaired: bookies are asked what they lack, until the next look.
+    pub(super) fn idle(&mut self, now: Now, fx: &mut Effects<AuditorEffect>) {
+        // Ledgers whose owner is gone are recovered, and then named, in the moments after.
+        let pause = match (self.progressed, self.stats.ledgers) {
+            (true, _) => SETTLE,
+            (false, 0) if self.looks == AGAIN_DOUBLED_MAX => self.options.every,
+            (false, _) => AGAIN * (1 << self.looks),
+        };
+        let look_at = self.look_at.unwrap_or_else(|| self.next_look(now, pause));
+        if look_at <= now.mono && !self.alone {
+            return self.ask_page(now, Box::default(), fx); // I8
+        }
+        self.look_at = Some(look_at).filter(|at| *at > now.mono);
+        if let Some(subject) = self.next_to_ask(now) {
+            let ids = self.new_machine();
+            self.refilled = Some(subject);
+            self.phase = Phase::Asking { refill: Box::new(Refill::start(ids, subject, now, fx)) };
+            return;
+        }
+        self.wait_until(self.look_at.unwrap_or_else(|| self.next_look(now, pause)));
+    }
+
     /// A bookie that says that it has lost something, or one that may lack something without knowing it.
-    pub(super) fn next_to_ask(&mut self, now: Now) -> Option<Subject> {
+    fn next_to_ask(&mut self, now: Now) -> Option<Subject> {
         let named = self.limbo.next(now);
         let named = named.map(|(node, found, since)| Subject {
             node,
@@ -217,8 +241,8 @@ impl Auditor {
             (Ended::Failed(error), why) => {
                 let hopeless = error.filter(|error| matches!(error, RepairError::Unreadable { .. }));
                 let first = match why {
-                    Why::Limbo { .. } => self.limbo.failed(now, node, ledger, hopeless.is_some()),
-                    Why::Unchecked(_) => self.unchecked.failed(now, ledger, node) && hopeless.is_some(),
+                    Why::Limbo { .. } => self.limbo.failed(now, node, ledger, error),
+                    Why::Unchecked(_) => self.unchecked.failed(now, ledger, node, error),
                 };
                 if first {
                     fx.push(AuditorEffect::Alarm { text: without_copies(node, ledger, hopeless) });
@@ -229,10 +253,11 @@ impl Auditor {
     }
 
     pub(super) fn count_limbo(&mut self) {
-        self.stats.ledgers_unchecked = self.unchecked.count();
+        let (unchecked, hopeless) = self.unchecked.counts();
+        self.stats.ledgers_unchecked = unchecked;
         let (in_limbo, without_copies) = self.limbo.counts();
         self.stats.ledgers_in_limbo = in_limbo;
-        self.stats.ledgers_without_copies = without_copies + self.tries.unreadable();
+        self.stats.ledgers_without_copies = without_copies + hopeless + self.tries.unreadable();
     }
 }
 

@@ -12,6 +12,7 @@
 
 use super::LEDGERS_MAX;
 use base::{LedgerId, Mono, NodeId, Now, earliest};
+use ledger::RepairError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -24,6 +25,14 @@ const DOUBLED_MAX: u32 = 6;
 struct Turn {
     at: Mono,
     failures: u32,
+    /// No other bookie has what this one lacks.
+    hopeless: bool,
+}
+
+impl Turn {
+    fn new(at: Mono) -> Self {
+        Self { at, failures: 0, hopeless: false }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +50,8 @@ pub(super) struct Unchecked {
     from: LedgerId,
     /// When something can be asked of a live bookie, as found last.
     due: Option<Mono>,
+    /// Ledgers of which a bookie lacks what no other one has, as counted last.
+    hopeless: u64,
 }
 
 impl Unchecked {
@@ -50,15 +61,20 @@ impl Unchecked {
         for (ledger, bookies) in found {
             let check = self.ledgers.entry(ledger).or_default();
             check.bookies.retain(|node, _| bookies.contains(node));
+            if bookies.is_subset(&check.complete) {
+                // Who was still to be asked has no place any more; the mark is taken away with an answer.
+                check.complete.clear();
+            }
             for node in bookies.difference(&check.complete) {
-                check.bookies.entry(*node).or_insert(Turn { at: now.mono, failures: 0 });
+                check.bookies.entry(*node).or_insert(Turn::new(now.mono));
             }
         }
         assert!(self.ledgers.len() <= LEDGERS_MAX, "Unchecked I2: {} ledgers", self.ledgers.len());
     }
 
-    pub(super) fn count(&self) -> u64 {
-        self.ledgers.len() as u64
+    /// All of them, and those of which some bookie lacks what no other has.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.ledgers.len() as u64, self.hopeless)
     }
 
     /// When something can be asked of a live bookie, as it was when nothing could be asked.
@@ -77,12 +93,14 @@ impl Unchecked {
         let found = behind.find_map(turn).or_else(|| self.ledgers.range(..self.from).find_map(turn));
         self.from = found.map_or(LedgerId(0), |(_, ledger, _)| ledger);
         if found.is_none() {
-            self.find_due(alive);
+            self.recount(alive);
         }
         found
     }
 
-    fn find_due(&mut self, alive: &BTreeSet<NodeId>) {
+    fn recount(&mut self, alive: &BTreeSet<NodeId>) {
+        let hopeless = self.ledgers.values().filter(|check| check.bookies.values().any(|turn| turn.hopeless));
+        self.hopeless = hopeless.count() as u64;
         let turns = self.ledgers.values().flat_map(|check| &check.bookies).filter(|(node, _)| alive.contains(node));
         self.due = turns.fold(None, |first, (_, turn)| earliest(first, Some(turn.at)));
     }
@@ -100,20 +118,22 @@ impl Unchecked {
         self.ledgers.remove(&ledger);
     }
 
-    /// It could not be done now: the bookie is asked again later. Whether that is the first time.
-    pub(super) fn failed(&mut self, now: Now, ledger: LedgerId, node: NodeId) -> bool {
+    /// It could not be done now: the bookie is asked again later. Whether it is new that no other one has what lacks.
+    pub(super) fn failed(&mut self, now: Now, ledger: LedgerId, node: NodeId, error: Option<RepairError>) -> bool {
         let Some(check) = self.ledgers.get_mut(&ledger) else { return false };
         check.complete.remove(&node);
-        let turn = check.bookies.entry(node).or_insert(Turn { at: now.mono, failures: 0 });
+        let turn = check.bookies.entry(node).or_insert(Turn::new(now.mono));
         turn.at = now.mono + RETRY * (1 << turn.failures.min(DOUBLED_MAX));
         turn.failures += 1;
-        turn.failures == 1
+        let before = std::mem::replace(&mut turn.hopeless, matches!(error, Some(RepairError::Unreadable { .. })));
+        turn.hopeless && !before
     }
 
     /// Other nodes are alive: what failed may be possible.
     pub(super) fn handle_alive(&mut self, now: Now, alive: &BTreeSet<NodeId>) {
-        self.ledgers.values_mut().flat_map(|check| check.bookies.values_mut()).for_each(|turn| turn.at = now.mono);
-        self.find_due(alive);
+        let turns = self.ledgers.values_mut().flat_map(|check| check.bookies.values_mut());
+        turns.for_each(|turn| (turn.at, turn.failures) = (now.mono, 0));
+        self.recount(alive);
     }
 }
 

@@ -9,7 +9,7 @@
 //! - I2  every unconfirmed entry goes to the new bookies of its write set before anything is counted from them.
 //! - I3  what was confirmed without a bookie that leaves names it no longer: the metadata says which copies lack.
 //! - I4  the new fragment names the newcomers for what was confirmed since the proposal: they get that too, as far as it was
-//!   kept, at most [`WriterOptions::pending_bytes_max`](super::WriterOptions) (or one single entry).
+//!   kept, at most [`KEPT_BYTES_MAX`] and [`KEPT_ENTRIES_MAX`]. What was not kept they owe, as the next change or the close says.
 //!
 //! **Tests**  `writer/tests.rs`; the simulator in `tests/`.
 
@@ -22,6 +22,10 @@ use crate::{
 use base::{EntryData, EntryId, Mono, Now, RequestId};
 use std::time::Duration;
 
+/// Bytes of the entries kept for newcomers: what a busy topic confirms while the metadata answers …
+const KEPT_BYTES_MAX: usize = 1 << 20;
+/// … and their number.
+const KEPT_ENTRIES_MAX: usize = 1_000;
 /// How long an idle ledger keeps a bookie that is away.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
@@ -41,13 +45,13 @@ impl EnsembleChange {
     }
 
     /// The entry is confirmed by those who stay (I4).
-    pub(super) fn keep(&mut self, entry: EntryId, data: EntryData, bytes_max: usize) {
+    pub(super) fn keep(&mut self, entry: EntryId, data: EntryData) {
         let bytes = self.kept_bytes.saturating_add(data.len());
-        if bytes <= bytes_max || self.kept.is_empty() {
+        if bytes <= KEPT_BYTES_MAX && self.kept.len() < KEPT_ENTRIES_MAX {
             self.kept_bytes = bytes;
             self.kept.push((entry, data));
         }
-        assert!(self.kept_bytes <= bytes_max || self.kept.len() == 1, "EnsembleChange I4: {} bytes", self.kept_bytes);
+        assert!(self.kept_bytes <= KEPT_BYTES_MAX, "EnsembleChange I4: {} bytes", self.kept_bytes);
     }
 
     pub(super) fn next_deadline(&self) -> Mono {
@@ -188,13 +192,13 @@ impl LedgerWriter {
             self.slots.record_confirmed(entry, self.metadata.replication.write_set(entry).intersection(sitting));
         }
         fx.push(LedgerEffect::Event(WriterEvent::EnsembleChanged));
+        if !self.options.seeded.has(SeededBug::EnsembleWithoutResend) {
+            self.resend(now, self.pending.len(), replaced, fx); // I2
+        }
         for (entry, data) in kept {
             assert!(entry >= start, "EnsembleChange I4: {entry} is in the fragment that begins at {start}");
             let newcomers = self.metadata.replication.write_set(entry).intersection(replaced);
             self.send_copies(now, entry, &data, newcomers, fx);
-        }
-        if !self.options.seeded.has(SeededBug::EnsembleWithoutResend) {
-            self.resend(now, self.pending.len(), replaced, fx); // I2
         }
         self.check_seats(now);
         self.start_change(now, fx); // Others may have become suspects meanwhile.

@@ -78,3 +78,36 @@ fn what_nobody_has_keeps_its_ledger_unchecked_and_is_said_once_of_each_bookie() 
     assert_eq!((world.held(1, 100), world.held(3, 100)), (19, 19), "the rest is copied all the same");
     assert_eq!(world.alarms.len(), 3, "once of each bookie: {:?}", world.alarms);
 }
+
+#[test]
+fn a_ledger_whose_last_bookie_to_be_asked_lost_its_place_is_checked_too() {
+    let mut world = World::new(4);
+    world.recovered(100, &nodes([1, 2, 3]), 20, &[]);
+    let second = ledger::Fragment { first_entry: EntryId(10), bookies: nodes([1, 2, 4]).to_vec() };
+    let mut metadata = world.metadata(100);
+    metadata.fragments.push(second);
+    world.write(Write::Put { key: LedgerId(100).key(), value: page::encode(&metadata) });
+    for entry in (10..20).map(EntryId) {
+        let data = world.bookies[&NodeId(1)][&(LedgerId(100), entry)].clone();
+        world.bookies.get_mut(&NodeId(4)).unwrap().insert((LedgerId(100), entry), data);
+    }
+    world.stop(NodeId(3));
+    world.run(20);
+    assert!(world.metadata(100).unchecked, "bookie 3 may lack something");
+    world.run(100);
+    let metadata = world.metadata(100);
+    assert_eq!((&metadata.fragments[0].bookies[..], metadata.unchecked), (&nodes([1, 2, 4])[..], false));
+}
+
+#[test]
+fn i8_however_many_cannot_be_checked_a_lost_node_is_replaced() {
+    let mut world = World::new(5);
+    for ledger in 100..130 {
+        world.recovered(ledger, &nodes([1, 2, 3]), 2, &[(1, 0..1), (2, 0..1), (3, 0..1)]);
+    }
+    world.ledger(200, &nodes([1, 2, 4]), 20);
+    world.run(60);
+    world.stop(NodeId(4));
+    world.run(120);
+    assert_ne!(world.metadata(200).fragments[0].bookies[2], NodeId(4), "Auditor I8");
+}

@@ -47,7 +47,7 @@ fn a_newcomer_gets_also_what_was_confirmed_while_it_was_proposed() {
     let mut setup = changing(3);
     setup.add(1, 3);
     setup.answer_metadata(2, MetadataOutcome::Committed { version: 2 });
-    let sent = (0..4).map(|entry| Seen::Add { to: 4, entry, lac: 2 });
+    let sent = [3, 0, 1, 2].map(|entry| Seen::Add { to: 4, entry, lac: 2 });
     let seen = setup.seen();
     assert_eq!(seen, [Seen::Event(WriterEvent::EnsembleChanged)].into_iter().chain(sent).collect::<Vec<_>>());
     (0..4).for_each(|entry| setup.stored(4, entry));
@@ -59,13 +59,13 @@ fn a_newcomer_gets_also_what_was_confirmed_while_it_was_proposed() {
 
 #[test]
 fn what_is_kept_for_newcomers_is_bounded_and_the_rest_is_named_at_the_close() {
-    let mut setup = changing(15);
+    let mut setup = changing(1_005);
     setup.answer_metadata(2, MetadataOutcome::Committed { version: 2 });
     let sent = setup.seen().into_iter().filter(|seen| matches!(seen, Seen::Add { to: 4, .. })).count();
-    assert_eq!(sent, 10, "100 bytes, as much as may be pending");
-    (0..10).for_each(|entry| setup.stored(4, entry));
+    assert_eq!(sent, 1_000, "EnsembleChange I4");
+    (0..1_000).for_each(|entry| setup.stored(4, entry));
     let metadata = closed(setup);
-    let named = [(0, nodes(&[1, 2, 4])), (10, vec![NodeId(1), NodeId(2), VACANT])];
+    let named = [(0, nodes(&[1, 2, 4])), (1_000, vec![NodeId(1), NodeId(2), VACANT])];
     let named = named.map(|(first, bookies)| Fragment { first_entry: EntryId(first), bookies });
     assert_eq!(metadata.fragments, named);
 }
