@@ -59,19 +59,20 @@ pub fn run(scenario: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits for a process group's first process. When that takes too long, it is told to say where it stands, and the group is
-/// killed: `None`.
+/// Waits for a process group's first process, and kills what is left of the group. `None`: it took too long, and was told to
+/// say where it stands.
 fn wait(mut child: Child, longest: Duration) -> anyhow::Result<Option<ExitStatus>> {
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a process without a number")?;
     let (sender, ended) = sync_channel(1);
     thread::spawn(move || sender.send(child.wait()));
-    if let Ok(status) = ended.recv_timeout(longest) {
-        return Ok(Some(status?));
+    let status = ended.recv_timeout(longest).ok();
+    if status.is_none() {
+        let _ = kill_process(group, Signal::ABORT);
+        let _ = ended.recv_timeout(LAST_WORDS);
     }
-    kill_process(group, Signal::ABORT)?;
-    let _ = ended.recv_timeout(LAST_WORDS);
-    kill_process_group(group, Signal::KILL)?;
-    Ok(None)
+    // Nothing to kill is as well.
+    let _ = kill_process_group(group, Signal::KILL);
+    Ok(status.transpose()?)
 }
 
 fn ends_of_logs(folder: &Path) -> String {

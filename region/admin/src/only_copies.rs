@@ -40,12 +40,18 @@ fn check(node: NodeId, others: &BTreeSet<NodeId>, key: &str, value: &Versioned) 
     let Some(Key::Ledger(ledger)) = Key::parse(key) else { return Ok(()) };
     let metadata: LedgerMetadata = decode(&value.value, key)?;
     let lacks = UnderReplication::find([(ledger, &metadata)], others);
-    let alone = lacks.fragments.iter().find(|one| one.copies_left == 0 && one.lost.contains(&node));
+    // Of a ledger whose copies nobody has checked yet, so many of an entry's seats may be without it.
+    let sure = metadata.closed().is_some() && !metadata.unchecked;
+    let alone = lacks.fragments.iter().filter(|one| one.lost.contains(&node)).find(|one| {
+        let vacant = metadata.fragment_of(one.first_entry).vacant().count();
+        let doubtful = if sure { 0 } else { metadata.replication.vacancies_max().saturating_sub(vacant) };
+        one.copies_left <= doubtful
+    });
     let Some(fragment) = alone else { return Ok(()) };
     let reason = format!(
-        "ledger {ledger} has entries, from {} on, of which no node that is up has a copy but node {node}: start the other \
-         nodes that have copies, or this one, and wait until meridian_under_replicated_entries is 0; or pass --force, which \
-         gives these entries up",
+        "ledger {ledger} may have entries, from {} on, of which no node that is up has a copy but node {node}: start the other \
+         nodes that have copies, or this one, and wait until meridian_under_replicated_entries and meridian_ledgers_unchecked \
+         are 0; or pass --force, which gives these entries up",
         fragment.first_entry
     );
     Err(Refusal::new(412, reason))

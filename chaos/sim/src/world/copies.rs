@@ -25,8 +25,8 @@ fn lacks(ledger: LedgerId, metadata: &LedgerMetadata, hosts: &[&Host]) -> Option
             if *node == VACANT {
                 return Some(format!("nobody takes a seat of ledger {ledger} from entry {first} on"));
             }
-            let bookie =
-                hosts.iter().find(|host| host.node == *node)?.process.as_ref().map(|process| process.node.bookie());
+            let host = hosts.iter().find(|host| host.node == *node);
+            let bookie = host.and_then(|host| host.process.as_ref()).map(|process| process.node.bookie());
             let (ranges, until) =
                 bookie.map_or_else(|| (Vec::new(), first), |bookie| bookie.missing(ledger, EntryRange { first, end }));
             let own = |entry: &EntryId| metadata.replication.write_set(*entry).contains(slot);

@@ -92,6 +92,13 @@ fn a_node_with_the_only_copies_within_reach_is_removed_only_by_force() {
     let (status, reason) = bed.refused(Delete, "/admin/v2/cluster/nodes/3", "");
     assert!(status == 412 && reason.contains("ledger 601") && reason.contains("--force"), "{status} {reason}");
     bed.put(keys::alive_key(NodeId(4)), AliveRecord { incarnation: 1 }.encode());
+    let replication = ReplicationConfig::new(3, 3, 2).unwrap();
+    let open = LedgerMetadata::new(replication, [3, 4, 5].map(NodeId).to_vec(), 0).unwrap();
+    bed.put(LedgerId(602).key(), serde_json::to_vec(&open).unwrap().into());
+    let (status, reason) = bed.refused(Delete, "/admin/v2/cluster/nodes/3", "");
+    assert!(status == 412 && reason.contains("ledger 602"), "it may be on 3 and 5 alone: {status} {reason}");
+    let open = LedgerMetadata::new(replication, [3, 4, 2].map(NodeId).to_vec(), 0).unwrap();
+    bed.put(LedgerId(602).key(), serde_json::to_vec(&open).unwrap().into());
     bed.ok(Delete, "/admin/v2/cluster/nodes/3", "");
     bed.ok(Delete, "/admin/v2/cluster/nodes/4?force=true", "");
 }

@@ -66,7 +66,7 @@ impl Unchecked {
                 check.complete.clear();
             }
             for node in bookies.difference(&check.complete) {
-                check.bookies.entry(*node).or_insert(Turn::new(now.mono));
+                check.bookies.entry(*node).or_insert_with(|| Turn::new(now.mono));
             }
         }
         assert!(self.ledgers.len() <= LEDGERS_MAX, "Unchecked I2: {} ledgers", self.ledgers.len());
@@ -122,7 +122,7 @@ impl Unchecked {
     pub(super) fn failed(&mut self, now: Now, ledger: LedgerId, node: NodeId, error: Option<RepairError>) -> bool {
         let Some(check) = self.ledgers.get_mut(&ledger) else { return false };
         check.complete.remove(&node);
-        let turn = check.bookies.entry(node).or_insert(Turn::new(now.mono));
+        let turn = check.bookies.entry(node).or_insert_with(|| Turn::new(now.mono));
         turn.at = now.mono + RETRY * (1 << turn.failures.min(DOUBLED_MAX));
         turn.failures += 1;
         let before = std::mem::replace(&mut turn.hopeless, matches!(error, Some(RepairError::Unreadable { .. })));

@@ -162,6 +162,8 @@ impl Entry {
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         };
+        let gone = self.contacts.addresses().into_keys().filter(|node| !known.contains_key(node));
+        gone.for_each(|node| self.contacts.set(node, None));
         for (node, record) in known {
             self.contacts.set(node, Some(record.peer_address));
             self.contacts.expect(node, record.cookie);
@@ -210,13 +212,17 @@ impl Entry {
     /// Takes note of the nodes that dial this one, which may have joined since it was here last, and asks the configured
     /// addresses who they are: after a start of all nodes nobody else can say it.
     async fn look_for_members(&self, config: &ServerConfig) {
-        self.endpoint.callers().into_iter().for_each(|(node, address)| self.contacts.set(node, Some(address)));
+        let callers = self.endpoint.callers();
+        callers.iter().for_each(|(node, address)| self.contacts.set(*node, Some(address.clone())));
         let (own, known) = (config.peer_address(), self.contacts.addresses());
         let configured = config.node.founders.iter().chain(&config.node.join);
         for address in configured.filter(|address| **address != own && !known.values().any(|k| k == *address)) {
             let asked = self.endpoint.call_address(address, encode(&ClusterCall::Standing), ANSWER_MAX).await;
-            if let Ok((Hello { node: Some(node), .. }, _)) = asked {
-                self.contacts.set(node, Some(address.clone()));
+            match asked {
+                // It says itself where it listens.
+                Ok((Hello { node: Some(node), .. }, _)) if callers.contains_key(&node) => (),
+                Ok((Hello { node: Some(node), .. }, _)) => self.contacts.set(node, Some(address.clone())),
+                Ok((Hello { node: None, .. }, _)) | Err(_) => (),
             }
         }
     }
