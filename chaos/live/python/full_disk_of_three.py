@@ -121,8 +121,9 @@ def gets_all_back(cluster, node, count, ballast, told):
     until("it has got what it missed", lambda: lacking(cluster) == 0, 120)
     told["got_all_after_s"] = round(time.monotonic() - freed, 2)
     copied = metric(cluster, "replication_worker_NUM_BYTES_WRITTEN") / disks.MIB
-    # Its last log file may have been all but empty when the disk was full at first; the other node missed what was sent at once.
-    lacked = (count + AT_ONCE) * PIECE / disks.MIB - (told["log_files"][node.index] - 1) * LOG_FILE_MIB
+    # Its last log file may have been all but empty when the disk was full at first. When a node was killed, itself or the other one,
+    # copies of what was sent at once were on their way.
+    lacked = (count + 2 * AT_ONCE) * PIECE / disks.MIB - (told["log_files"][node.index] - 1) * LOG_FILE_MIB
     told["copied_mib"], told["lacked_mib_max"] = round(copied, 1), lacked
     assert 0 < copied <= lacked, told
 

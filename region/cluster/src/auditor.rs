@@ -215,7 +215,7 @@ impl Auditor {
         if alive != self.alive || takers != self.takers {
             (self.alive, self.takers, self.looks) = (alive, takers, 0);
             self.limbo.handle_alive(now, &self.alive);
-            self.unchecked.handle_alive(now, &self.alive);
+            self.unchecked.handle_takers(now, &self.takers);
             self.tries.forget();
             self.count_limbo();
             let soon = earliest(self.look_at, Some(now.mono + SETTLE));

@@ -182,7 +182,7 @@ impl Auditor {
             why: Why::Limbo { loss: found.loss, since },
         });
         named.or_else(|| {
-            let (node, ledger, last) = self.unchecked.next(now, &self.alive)?;
+            let (node, ledger, last) = self.unchecked.next(now, &self.takers)?; // I6
             Some(Subject { node, ledger, why: Why::Unchecked(last) })
         })
     }

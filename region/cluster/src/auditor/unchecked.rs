@@ -48,7 +48,7 @@ pub(super) struct Unchecked {
     ledgers: BTreeMap<LedgerId, Check>,
     /// Where the next turn is looked for first: those before it wait for bookies that are down.
     from: LedgerId,
-    /// When something can be asked of a live bookie, as found last.
+    /// When something can be asked of a bookie that takes copies, as found last.
     due: Option<Mono>,
     /// Ledgers of which a bookie lacks what no other one has, as counted last.
     hopeless: u64,
@@ -77,31 +77,31 @@ impl Unchecked {
         (self.ledgers.len() as u64, self.hopeless)
     }
 
-    /// When something can be asked of a live bookie, as it was when nothing could be asked.
+    /// When something can be asked of a bookie that takes copies, as it was when nothing could be asked.
     pub(super) fn due(&self) -> Option<Mono> {
         self.due
     }
 
     /// Whom to ask about which ledger, and whether nobody else is to be asked about it.
-    pub(super) fn next(&mut self, now: Now, alive: &BTreeSet<NodeId>) -> Option<(NodeId, LedgerId, Last)> {
+    pub(super) fn next(&mut self, now: Now, takers: &BTreeSet<NodeId>) -> Option<(NodeId, LedgerId, Last)> {
         let turn = |(ledger, check): (&LedgerId, &Check)| {
             let mut turns = check.bookies.iter();
-            let (node, _) = turns.find(|(node, turn)| turn.at <= now.mono && alive.contains(node))?;
+            let (node, _) = turns.find(|(node, turn)| turn.at <= now.mono && takers.contains(node))?;
             Some((*node, *ledger, if check.bookies.len() == 1 { Last::Yes } else { Last::No }))
         };
         let mut behind = self.ledgers.range(self.from..);
         let found = behind.find_map(turn).or_else(|| self.ledgers.range(..self.from).find_map(turn));
         self.from = found.map_or(LedgerId(0), |(_, ledger, _)| ledger);
         if found.is_none() {
-            self.recount(alive);
+            self.recount(takers);
         }
         found
     }
 
-    fn recount(&mut self, alive: &BTreeSet<NodeId>) {
+    fn recount(&mut self, takers: &BTreeSet<NodeId>) {
         let hopeless = self.ledgers.values().filter(|check| check.bookies.values().any(|turn| turn.hopeless));
         self.hopeless = hopeless.count() as u64;
-        let turns = self.ledgers.values().flat_map(|check| &check.bookies).filter(|(node, _)| alive.contains(node));
+        let turns = self.ledgers.values().flat_map(|check| &check.bookies).filter(|(node, _)| takers.contains(node));
         self.due = turns.fold(None, |first, (_, turn)| earliest(first, Some(turn.at)));
     }
 
@@ -129,11 +129,11 @@ impl Unchecked {
         turn.hopeless && !before
     }
 
-    /// Other nodes are alive: what failed may be possible.
-    pub(super) fn handle_alive(&mut self, now: Now, alive: &BTreeSet<NodeId>) {
+    /// Other nodes take copies: what failed may be possible.
+    pub(super) fn handle_takers(&mut self, now: Now, takers: &BTreeSet<NodeId>) {
         let turns = self.ledgers.values_mut().flat_map(|check| check.bookies.values_mut());
         turns.for_each(|turn| (turn.at, turn.failures) = (now.mono, 0));
-        self.recount(alive);
+        self.recount(takers);
     }
 }
 
