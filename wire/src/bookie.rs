@@ -43,6 +43,19 @@ impl BookieRequest {
             | Self::Missing { id, .. } => *id,
         }
     }
+
+    /// The same request under another name.
+    pub fn set_id(&mut self, new: RequestId) {
+        match self {
+            Self::Add { id, .. }
+            | Self::Read { id, .. }
+            | Self::ReadLac { id, .. }
+            | Self::Delete { id, .. }
+            | Self::Repaired { id, .. }
+            | Self::Limbo { id, .. }
+            | Self::Missing { id, .. } => *id = new,
+        }
+    }
 }
 
 /// A bookie's answer.
@@ -98,6 +111,19 @@ impl BookieResponse {
             | Self::Repaired { id, .. }
             | Self::Limbo { id, .. }
             | Self::Missing { id, .. } => *id,
+        }
+    }
+
+    /// The same answer to a request of another name.
+    pub fn set_id(&mut self, new: RequestId) {
+        match self {
+            Self::Added { id, .. }
+            | Self::Read { id, .. }
+            | Self::Lac { id, .. }
+            | Self::Deleted { id, .. }
+            | Self::Repaired { id, .. }
+            | Self::Limbo { id, .. }
+            | Self::Missing { id, .. } => *id = new,
         }
     }
 }

@@ -293,10 +293,7 @@ impl Node {
             Input::PeerRequest { from, request } => {
                 self.with_bookie(|bookie, fx| bookie.handle_request(now, from, request, fx));
             }
-            Input::PeerResponse { from, response } => {
-                self.requests.answered(from, response.id());
-                self.take_bookie_answer(now, from, response);
-            }
+            Input::PeerResponse { from, response } => self.take_peer_answer(now, from, response),
             Input::PeerUnsent { .. }
             | Input::Leadership { .. }
             | Input::Members { .. }
@@ -406,7 +403,7 @@ impl Node {
         match input {
             Input::PeerUnsent { to, id } => {
                 if !self.take_unsent_ask(now, to, id)
-                    && let Some(response) = self.requests.unsent(to, id)
+                    && let Some(response) = self.own_name(id).and_then(|id| self.requests.unsent(to, id))
                 {
                     self.take_bookie_answer(now, to, response);
                 }

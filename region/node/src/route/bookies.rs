@@ -1,7 +1,11 @@
 //! The way between the machines that ask bookies, the broker and the auditor, and this node's bookie and the others.
+//!
+//! **Invariants**
+//! - I1  an answer of another node's bookie reaches a machine only if this life of this node has asked for it: machines number
+//!   their requests alike in every life, and a slow bookie may answer the life before.
 
 use super::{AUDITOR_OWNER, BOOKIE_OWNER, Node, Output};
-use base::{Effects, LedgerId, NodeId, Now, RequestId};
+use base::{Effects, LedgerId, NodeId, Now, OwnerId, RequestId};
 use bookie::{BookieEffect, LedgerProof};
 use broker::io::BrokerInput;
 use cluster::{AliveRecord, Auditor, AuditorEffect, NodeRecord, View};
@@ -18,7 +22,28 @@ pub(super) fn view_of_one(me: NodeId) -> View {
     view
 }
 
+/// Where the name of a request to another node says which life has asked (I1); owners leave these bits free.
+const LIFE: u64 = 0x7fff_ffff << 32;
+
 impl Node {
+    fn life(&self) -> u64 {
+        (self.broker.core().options.incarnation << 32) & LIFE
+    }
+
+    /// What this node calls a request that another node knows by this name; `None`: an earlier life has asked.
+    pub(super) fn own_name(&self, id: RequestId) -> Option<RequestId> {
+        let OwnerId(owner) = id.owner;
+        (owner & LIFE == self.life()).then_some(RequestId { owner: OwnerId(owner & !LIFE), ..id })
+    }
+
+    /// Another node's bookie has answered.
+    pub(super) fn take_peer_answer(&mut self, now: Now, from: NodeId, mut response: BookieResponse) {
+        let Some(id) = self.own_name(response.id()) else { return }; // I1
+        response.set_id(id);
+        self.requests.answered(from, id);
+        self.take_bookie_answer(now, from, response);
+    }
+
     pub(super) fn audit(&mut self, act: impl FnOnce(&mut Auditor, &View, &mut Effects<AuditorEffect>)) {
         let Some(view) = self.broker.core().cluster.view().or(self.alone.as_ref()) else { return };
         let mut fx = Effects::new();
@@ -36,12 +61,15 @@ impl Node {
         }
     }
 
-    pub(super) fn ask_bookie(&mut self, now: Now, to: NodeId, request: BookieRequest, out: &mut Vec<Output>) {
+    pub(super) fn ask_bookie(&mut self, now: Now, to: NodeId, mut request: BookieRequest, out: &mut Vec<Output>) {
         let from = self.id;
         if to == from {
             return self.with_bookie(|bookie, fx| bookie.handle_request(now, from, request, fx));
         }
         self.requests.sent(to, &request);
+        let id = request.id();
+        assert!(id.owner.0 & LIFE == 0, "Bookies I1: owner {} leaves room for the life", id.owner.0);
+        request.set_id(RequestId { owner: OwnerId(id.owner.0 | self.life()), ..id });
         out.push(Output::PeerRequest { to, request });
     }
 
