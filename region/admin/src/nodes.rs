@@ -74,19 +74,25 @@ fn describe(core: &Core, node: NodeId, record: &NodeRecord, up: bool, bundles: u
 }
 
 /// Takes a node out for good.
-pub(crate) fn remove(_context: &Context<'_>, call: Call) -> Next {
+pub(crate) fn remove(context: &Context<'_>, call: Call) -> Next {
     let node = NodeId(call.number("node")?);
     let force = call.flag("force");
+    let core = context.broker.core();
+    let view = core.cluster.view().filter(|view| view.node(node).is_some()).ok_or_else(|| unknown(node))?;
+    check_removable(core, view, node, force)?;
     if force { take_out(node, force) } else { require_others(node, move |_| take_out(node, force)) }
+}
+
+fn unknown(node: NodeId) -> Refusal {
+    Refusal::new(404, format!("the region has no node {node}: `cluster status` lists its nodes"))
 }
 
 fn take_out(node: NodeId, force: bool) -> Next {
     let key = keys::node_key(node);
     edit_record(key.clone(), move |context, found| {
-        let unknown = || Refusal::new(404, format!("the region has no node {node}: `cluster status` lists its nodes"));
-        found.ok_or_else(unknown)?;
+        found.ok_or_else(|| unknown(node))?;
         let core = context.broker.core();
-        let view = core.cluster.view().ok_or_else(unknown)?;
+        let view = core.cluster.view().ok_or_else(|| unknown(node))?;
         check_removable(core, view, node, force)?;
         let alive = keys::alive_key(node);
         let mut writes = vec![Write::Delete { key: key.clone() }, Write::Delete { key: keys::stamp_key(node) }];

@@ -82,13 +82,18 @@ fn a_node_that_is_down_is_removed_unless_the_metadata_would_lose_its_majority() 
 fn a_node_with_the_only_copies_within_reach_is_removed_only_by_force() {
     let mut bed = Bed::of_nodes(4);
     [3, 4].into_iter().for_each(|node| bed.delete(keys::alive_key(NodeId(node))));
+    let mut alone = Bed::furnished();
     // More ledgers than are asked for at once; the last one has no copy elsewhere.
     for (ledger, bookies) in (1..=600).map(|ledger| (ledger, [1, 3, 4])).chain([(601, [3, 4, 0])]) {
         let replication = ReplicationConfig::new(3, 3, 2).unwrap();
         let metadata = LedgerMetadata::new(replication, bookies.map(NodeId).to_vec(), 0).unwrap();
         let closed = LedgerMetadata { state: LedgerState::Closed { last_entry: EntryId(9), length: 0 }, ..metadata };
         bed.put(LedgerId(ledger).key(), serde_json::to_vec(&closed).unwrap().into());
+        alone.put(LedgerId(ledger).key(), serde_json::to_vec(&closed).unwrap().into());
     }
+    assert_eq!(alone.refused(Delete, "/admin/v2/cluster/nodes/1", "").0, 404, "whatever its ledgers say");
+    let (_, reason) = bed.refused(Delete, "/admin/v2/cluster/nodes/1", "");
+    assert!(reason.contains("node 1 is up: stop it first"), "{reason}");
     let (status, reason) = bed.refused(Delete, "/admin/v2/cluster/nodes/3", "");
     assert!(status == 412 && reason.contains("ledger 601") && reason.contains("--force"), "{status} {reason}");
     bed.put(keys::alive_key(NodeId(4)), AliveRecord { incarnation: 1 }.encode());

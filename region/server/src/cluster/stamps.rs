@@ -1,7 +1,8 @@
 //! Stamps: every few seconds a running node raises a number in the metadata and in `node.json`.
 //!
-//! **What**  With it the file gets the addresses of the members, which a next start begins with. A copy of a data folder lacks what was promised after it was made. From before the last start it is told by its
-//! incarnation; from within the life that ended last, by its stamp, if it is older than two stamps.
+//! **What**  A copy of a data folder lacks what was promised after it was made. From before the last start it is told by its
+//! incarnation; from within the life that ended last, by its stamp, if it is older than two stamps. With each stamp the file
+//! gets the addresses of the members, which the next start begins with.
 //!
 //! **Not here**  The comparison (`passport`).
 
