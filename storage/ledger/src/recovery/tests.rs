@@ -225,6 +225,20 @@ fn b4_reading_starts_at_the_current_fragment_even_when_no_lac_is_known() {
 }
 
 #[test]
+fn a_ledger_is_closed_as_unchecked_where_a_copy_may_lack() {
+    for (copies, acks, lac, unchecked) in [(3, 2, 4, true), (3, 2, -1, false), (2, 2, 4, false)] {
+        let mut setup = Setup::new(copies, copies, acks, 0).fenced(&[1, 2], lac);
+        setup.seen();
+        [1, 2].into_iter().for_each(|from| setup.read(from, ReadOutcome::NoSuchEntry));
+        setup.seen();
+        setup.answer_store(MetadataOutcome::Committed { version: 3 });
+        let metadata = setup.recovery.metadata();
+        assert_eq!(metadata.closed().map(|(last, _)| last), Some(EntryId(lac)));
+        assert_eq!(metadata.unchecked, unchecked, "{copies} copies, {acks} acks, up to {lac}");
+    }
+}
+
+#[test]
 fn b5_unclear_answers_and_silence_never_end_a_ledger() {
     let mut setup = Setup::new(3, 3, 2, 0).fenced(&[1, 2], -1);
     setup.seen();

@@ -183,6 +183,7 @@ fn answer(
             lifted.push(to);
             BookieResponse::Repaired { id, ledger, lifted: true }
         }
+        BookieRequest::Repaired { id, ledger, .. } => BookieResponse::Repaired { id, ledger, lifted: false },
         BookieRequest::Missing { id, ledger, range } => {
             // Pages of seven entries.
             let until = range.end.min(EntryId(range.first.0 + 7));
@@ -442,6 +443,14 @@ fn a_bookie_that_does_not_answer_costs_its_timeout_once_when_entries_are_passed_
     assert_eq!(setup.bookies[&NodeId(2)].len(), 7);
     // Three tries and their pauses, 1 s for the bytes, and for each of the three one silent read and one question.
     assert!(setup.now <= 3 * 100 + 1_000 + 3 * 50 + 50 + 100, "{} ms", setup.now);
+}
+
+#[test]
+fn a_bookie_that_has_lost_something_since_keeps_nobody_waiting() {
+    let mut setup = Setup::new(CLOSED);
+    setup.start(RepairWork::Refill { bookie: NodeId(2), loss: 2, missing: Vec::new() });
+    let error = RepairError::BookieUnavailable { ledger: LEDGER, bookie: NodeId(2) };
+    assert_eq!((setup.run(), setup.now), (RepairEvent::Failed(error), 0));
 }
 
 #[test]
