@@ -196,10 +196,9 @@ fn answer(
             }
             BookieResponse::Missing { id, ledger, until, ranges }
         }
-        BookieRequest::ReadLac { .. }
-        | BookieRequest::Delete { .. }
-        | BookieRequest::Repaired { .. }
-        | BookieRequest::Limbo { .. } => panic!("a repair does not ask this"),
+        BookieRequest::ReadLac { .. } | BookieRequest::Delete { .. } | BookieRequest::Limbo { .. } => {
+            panic!("a repair does not ask this")
+        }
     })
 }
 
